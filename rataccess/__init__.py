@@ -1,0 +1,1 @@
+"""Two secure channels over whatever radio works."""

@@ -1,0 +1,61 @@
+"""Which drivers and transports there are: a table of strings, plus entry points; imported on use.
+
+Rules of this file: nothing is imported until it is asked for, so the core never imports a radio.  A third party adds one
+with the entry-point groups `rataccess.drivers` and `rataccess.transports`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from rataccess.driver import Driver
+from rataccess.errors import MissingExtra, UnknownRadio
+from rataccess.transport import Transport
+
+DRIVERS = {
+    "interface": "rataccess_drivers.ip.interface:InterfaceDriver",
+    "quectel": "rataccess_drivers.cellular.quectel:QuectelDriver",
+}
+TRANSPORTS = {
+    "udp": "rataccess_transports.udp:UdpTransport",
+    "at_socket": "rataccess_transports.at_socket:AtSocketTransport",
+}
+
+
+def driver_names() -> list[str]:
+    """Every name that `driver` takes, sorted."""
+    return sorted({*DRIVERS, *(point.name for point in entry_points(group="rataccess.drivers"))})
+
+
+def transport_names() -> list[str]:
+    """Every name that `transport` takes, sorted."""
+    return sorted({*TRANSPORTS, *(point.name for point in entry_points(group="rataccess.transports"))})
+
+
+def driver(name: str) -> type[Driver]:
+    """The driver class of that name; raises `UnknownRadio` or `MissingExtra`."""
+    return _load("driver", name, DRIVERS, "rataccess.drivers", Driver)
+
+
+def transport(name: str) -> type[Transport]:
+    """The transport class of that name; raises `UnknownRadio` or `MissingExtra`."""
+    return _load("transport", name, TRANSPORTS, "rataccess.transports", Transport)
+
+
+def _load(kind: str, name: str, table: dict[str, str], group: str, base: type[Any]) -> Any:
+    path = table.get(name)
+    if path is None:
+        path = next((point.value for point in entry_points(group=group) if point.name == name), None)
+    if path is None:
+        known = ", ".join(driver_names() if kind == "driver" else transport_names())
+        raise UnknownRadio(f"there is no {kind} {name!r}; known: {known}")
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise MissingExtra(f"the {kind} {name!r} needs {error.name or 'a package'}, which is not installed") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UnknownRadio(f"{path}, registered as {kind} {name!r}, is not a {base.__name__}")
+    return found

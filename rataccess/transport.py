@@ -1,0 +1,147 @@
+"""The base of every transport, and what travels through it.
+
+Rules of this file: no radio, no socket.  A transport moves packets (opaque bytes for one service) over one bearer and
+says what it can do right now (`Hints`).  It keeps no queue beyond what its medium needs and retries nothing.
+
+Errors: `PacketTooLarge` (never fits now), `NotNow` (not sent, try later), `TransportBroken` (close it), `ServiceRefused`
+(from `receive` or `send`: the path works, nobody listens), `Closed` (you closed it).
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rataccess.objects import Service
+
+if TYPE_CHECKING:
+    from rataccess.clock import Clock
+    from rataccess.driver import Bearer, Driver
+
+
+class Downlink(enum.StrEnum):
+    """When the service can reach the device over this link."""
+
+    ANYTIME = "anytime"
+    AFTER_UPLINK = "after uplink"
+    ON_SESSION = "on session"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a link can do right now."""
+
+    rat: str
+    """Radio access technology: `wifi`, `ethernet`, `lte`, `lte-m`, `nb-iot`, `lorawan`, `sbd` ..."""
+    mtu: int
+    """Largest packet in bytes, as handed to `send`."""
+    downlink: Downlink = Downlink.ANYTIME
+    response_time: float = 1.0
+    """Usual seconds from a request to its answer."""
+    bitrate: float | None = None
+    """Usual bits per second, or `None` where unknown."""
+    cost_per_byte: float = 0.0
+    """In the unit of currency that the configuration uses."""
+    billing_quantum: int = 1
+    """What is billed is rounded up to a multiple of this many bytes."""
+    bytes_left: int | None = None
+    """Bytes left in the budget of this period, or `None` without a budget."""
+    next_slot: float | None = None
+    """Seconds until the link may send again, or `None` for now."""
+    stream: bool = False
+    """Whether a byte stream can be opened."""
+    acknowledges_handover: bool = False
+    """Whether `send` returns a `Handover`: the operator has accepted the packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """Opaque bytes and the service that they are for (or come from)."""
+
+    data: bytes
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The network operator has accepted a packet."""
+
+    reference: str
+    """The operator's or radio's own number for it, for logs (for example an MOMSN)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a service listens: host name or address, and UDP port 1 to 65535."""
+
+    host: str
+    port: int
+
+
+HintsCallback = Callable[[Hints], None]
+
+
+class Transport(ABC):
+    """Moves packets over one bearer.  The constructor opens nothing.
+
+    A transport is used by one task for sending and one for receiving, at the same time.
+    """
+
+    options_type: type[Any] | None = None
+    """A frozen `msgspec.Struct` (or dataclass) of this transport's own options, or `None` where it has none."""
+
+    def __init__(self, hints: Hints) -> None:
+        self._hints = hints
+        self._hints_callbacks: list[HintsCallback] = []
+
+    @classmethod
+    @abstractmethod
+    def create(
+        cls, *, driver: Driver, bearer: Bearer, endpoints: Mapping[Service, Endpoint], options: Any, clock: Clock
+    ) -> Transport:
+        """Build one for a bearer that `driver` has just attached; `options` is an `options_type` or `None`.
+
+        Raises `ConfigurationError` where the driver lacks what the transport needs.
+        """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready to send and receive; raises `TransportBroken` where the bearer does not allow it."""
+
+    @abstractmethod
+    async def send(self, packet: Packet) -> Handover | None:
+        """Hand one packet to the medium.
+
+        Returns a `Handover` where the operator has accepted it, else `None`: sent, nothing known.  Raises
+        `PacketTooLarge`, `NotNow`, `TransportBroken`, `ServiceRefused` or `Closed`.
+        """
+
+    @abstractmethod
+    async def receive(self) -> Packet:
+        """Wait for the next packet.  Raises `TransportBroken`, `ServiceRefused` or `Closed`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close; idempotent; frees everything even when a graceful close fails.  A waiting `receive` raises `Closed`."""
+
+    @property
+    def hints(self) -> Hints:
+        """What this transport can do right now."""
+        return self._hints
+
+    def on_hints(self, callback: HintsCallback) -> Callable[[], None]:
+        """Have `callback` called with the new hints at each change; returns a function that ends that."""
+        self._hints_callbacks.append(callback)
+        return lambda: self._hints_callbacks.remove(callback) if callback in self._hints_callbacks else None
+
+    def set_hints(self, **changes: Any) -> None:
+        """For subclasses: change fields of `hints` and announce it where anything did change."""
+        new = replace(self._hints, **changes)
+        if new != self._hints:
+            self._hints = new
+            for callback in tuple(self._hints_callbacks):
+                callback(new)
