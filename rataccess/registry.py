@@ -36,12 +36,14 @@ def transport_names() -> list[str]:
 
 def driver(name: str) -> type[Driver]:
     """The driver class of that name; raises `UnknownRadio` or `MissingExtra`."""
-    return _load("driver", name, DRIVERS, "rataccess.drivers", Driver)
+    found: type[Driver] = _load("driver", name, DRIVERS, "rataccess.drivers", Driver)
+    return found
 
 
 def transport(name: str) -> type[Transport]:
     """The transport class of that name; raises `UnknownRadio` or `MissingExtra`."""
-    return _load("transport", name, TRANSPORTS, "rataccess.transports", Transport)
+    found: type[Transport] = _load("transport", name, TRANSPORTS, "rataccess.transports", Transport)
+    return found
 
 
 def _load(kind: str, name: str, table: dict[str, str], group: str, base: type[Any]) -> Any:
