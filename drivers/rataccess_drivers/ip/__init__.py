@@ -1,0 +1,1 @@
+"""Interfaces that the operating system keeps up: Ethernet, Wi-Fi, a modem in network mode."""
