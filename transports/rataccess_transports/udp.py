@@ -98,6 +98,7 @@ class UdpTransport(Transport):
                 mtu=self._limit(max(IP_HEADERS.values())),
                 downlink=Downlink.ANYTIME,
                 response_time=RESPONSE_TIMES.get(bearer.rat, 1.0),
+                overhead=max(IP_HEADERS.values()),
             )
         )
 
@@ -238,7 +239,8 @@ class UdpTransport(Transport):
             self._headers[service] = IP_HEADERS[sock.family]
             loop.add_reader(sock, self._readable, service, sock)
         self._usable = True
-        self.set_hints(mtu=self._limit(max(self._headers.values(), default=48)))
+        headers = max(self._headers.values())
+        self.set_hints(mtu=self._limit(headers), overhead=headers)
 
     def _limit(self, headers: int) -> int:
         mtu = self._bearer.mtu
