@@ -1,0 +1,38 @@
+"""Protection of messages: bytes in, bytes out.
+
+Rules of this floor: OSCORE (RFC 8613) with AES-CCM-16-64-128 and HKDF SHA-256 around the one shape of CoAP message
+(RFC 7252) that docs/wire.md describes.  It knows no link, no record and no clock; the store is only a `Memory` to it.
+Whatever arrives, however malformed, ends in a value or in `ProtectionFailed`.  No key is in any `repr`, error or log.
+Why this is not a library: docs/decisions/0003-oscore.md.
+"""
+
+from rataccess.security.coap import (
+    BAD_OPTION,
+    BAD_REQUEST,
+    CHANGED,
+    CONTENT,
+    INTERNAL_SERVER_ERROR,
+    POST,
+    SERVICE_UNAVAILABLE,
+    UNAUTHORIZED,
+    Header,
+    peek,
+)
+from rataccess.security.context import Request, RequestIdentity, Response, SecureContext
+
+__all__ = [
+    "BAD_OPTION",
+    "BAD_REQUEST",
+    "CHANGED",
+    "CONTENT",
+    "INTERNAL_SERVER_ERROR",
+    "POST",
+    "SERVICE_UNAVAILABLE",
+    "UNAUTHORIZED",
+    "Header",
+    "Request",
+    "RequestIdentity",
+    "Response",
+    "SecureContext",
+    "peek",
+]

@@ -1,0 +1,302 @@
+"""One OSCORE security context (RFC 8613 section 3): protects and unprotects whole CoAP messages.
+
+Rules of this file: a context is used by one thread.  Nothing of it changes unless a message proves genuine and well
+formed.  A nonce is used once: requests take sequence numbers reserved on disk, and an answer reuses the nonce of its
+request only where the window that refuses a second such request is kept (`replay_state`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from cryptography.exceptions import InvalidTag
+
+from rataccess.errors import KeyStoreError, ObjectError
+from rataccess.objects import Memory
+from rataccess.security import derivation, replay
+from rataccess.security.coap import (
+    ACKNOWLEDGEMENT,
+    CHANGED,
+    CONFIRMABLE,
+    CONTENT,
+    FETCH,
+    NON_CONFIRMABLE,
+    POST,
+    URI_PATH,
+    Outer,
+    option_bytes,
+    read_message,
+    read_options,
+    read_oscore_option,
+    refuse,
+)
+from rataccess.security.sequence import SequenceNumbers
+
+SECRET_BYTES = 16
+_LEAST_PROTECTED = derivation.TAG_BYTES + 1  # a tag and the inner code
+_USUAL_PARTIAL_IV = 3
+_MOST_PATH_BYTES = 255  # of one Uri-Path option (RFC 7252 section 5.10)
+
+
+@dataclass(slots=True, eq=False)
+class RequestIdentity:
+    """Which request a response belongs to: its token, and what its protection is bound to."""
+
+    context: SecureContext
+    token: bytes
+    sequence_number: int
+    nonce: bytes = field(repr=False)
+    additional_data: bytes = field(repr=False)
+    outer_code: int = POST
+    reusable: bool = False
+    """Whether one response may still use the nonce of the request."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A genuine request."""
+
+    code: int
+    path: tuple[str, ...]
+    body: bytes = field(repr=False)
+    token: bytes
+    message_id: int
+    confirmable: bool
+    identity: RequestIdentity = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A genuine response."""
+
+    code: int
+    body: bytes = field(repr=False)
+
+
+class SecureContext:
+    """The keys and counters shared with one peer."""
+
+    def __init__(
+        self,
+        *,
+        sender_id: bytes,
+        recipient_id: bytes,
+        secret: bytes,
+        memory: Memory,
+        name: str,
+        salt: bytes = b"",
+        replay_state: bytes | None = None,
+        id_context: bytes | None = None,
+    ) -> None:
+        """`name` tells contexts in `memory` apart: no two that ever lived may share it, unless they share their keys.
+
+        Ids have at most 7 bytes and differ; `secret` has at least 16.  `replay_state` is what that method last returned.
+        Raises `KeyStoreError` for other values, and where `memory` has provably lost the sequence numbers.
+        """
+        _check(sender_id, recipient_id, secret, id_context)
+        self.name = name
+        self._sender_id = sender_id
+        self._recipient_id = recipient_id
+        self._id_context = id_context
+        self._sender = derivation.cipher(secret, salt, sender_id, id_context)
+        self._recipient = derivation.cipher(secret, salt, recipient_id, id_context)
+        common = derivation.common_iv(secret, salt, id_context)
+        self._sender_base = derivation.nonce_base(common, sender_id)
+        self._recipient_base = derivation.nonce_base(common, recipient_id)
+        reserved = 0
+        self._window = replay.ReplayWindow()
+        if replay_state is not None:
+            self._window, reserved = replay.load(replay_state)
+        self._numbers = SequenceNumbers(memory, f"oscore/{name}/reserved", reserved)
+        self._unkept: list[RequestIdentity] = []
+
+    def __repr__(self) -> str:
+        ids = f"{self._sender_id.hex() or '-'}->{self._recipient_id.hex() or '-'}"
+        return f"<SecureContext {self.name} {ids} next={self._numbers.upcoming} seen={self._window.lowest}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SecureContext cannot be copied or pickled: two of it would use nonces twice")
+
+    @property
+    def overhead(self) -> int:
+        """The most bytes that a request to the root path, with a token of two bytes, adds to its body.
+
+        It grows with the sequence number (by a byte at 2^24 and 2^32): read it for each message.
+        """
+        number = (max(self._numbers.upcoming, self._numbers.reserved).bit_length() + 7) // 8
+        option = len(self._option(bytes(max(_USUAL_PARTIAL_IV, number))))
+        return 4 + 2 + 1 + (option > 12) + option + 1 + 1 + 1 + derivation.TAG_BYTES
+
+    # --- as the one who asks -------------------------------------------------------------------------------------------
+
+    def protect_request(
+        self,
+        body: bytes,
+        *,
+        token: bytes,
+        message_id: int,
+        confirmable: bool = False,
+        code: int = POST,
+        path: tuple[str, ...] = (),
+    ) -> tuple[bytes, RequestIdentity]:
+        """A datagram with `body`, and what is needed to read its response.
+
+        `token` has at most 8 bytes; `message_id` is 0 to 65535; each part of `path` at most 255 bytes in UTF-8 (else
+        `ObjectError`).  Raises `SequenceExhausted`, and the `StoreError` of a memory that cannot reserve numbers.
+        """
+        plaintext = bytes((code,)) + (_path_options(path) if path else b"") + (b"\xff" + body if body else b"")
+        number = self._numbers.take()
+        partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
+        nonce = (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+        data = derivation.additional_data(self._sender_id, partial_iv)
+        kind = CONFIRMABLE if confirmable else NON_CONFIRMABLE
+        head = bytes((0x40 | kind << 4 | len(token), POST, message_id >> 8, message_id & 0xFF))
+        option = option_bytes(9, self._option(partial_iv))
+        datagram = head + token + option + b"\xff" + self._sender.encrypt(nonce, plaintext, data)
+        return datagram, RequestIdentity(self, token, number, nonce, data)
+
+    def _option(self, partial_iv: bytes) -> bytes:
+        """The OSCORE option of a request: flags, Partial IV, kid context, kid (RFC 8613 section 6.1)."""
+        if self._id_context is None:
+            return bytes((0x08 | len(partial_iv),)) + partial_iv + self._sender_id
+        context = bytes((len(self._id_context),)) + self._id_context
+        return bytes((0x18 | len(partial_iv),)) + partial_iv + context + self._sender_id
+
+    def unprotect_response(self, datagram: bytes, identity: RequestIdentity) -> Response:
+        """The response to the request of `identity`; raises `ProtectionFailed` for anything else.
+
+        A response to one request can be read more than once: the caller forgets the identity after the first.
+        """
+        outer = read_message(datagram)
+        if outer.option is None or outer.code < 32 or outer.token != identity.token:
+            refuse("not a response to that request")
+        nonce = identity.nonce
+        if outer.option:
+            partial_iv, kid, context = read_oscore_option(outer.option)
+            if kid not in (None, self._recipient_id) or context not in (None, self._id_context):
+                refuse("a response from another sender")
+            if partial_iv:
+                number = int.from_bytes(partial_iv, "big")
+                nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+        code, options, body = self._decrypt(outer, nonce, identity.additional_data)
+        if code >> 5 not in (2, 4, 5):
+            refuse("a response with the code of a request")
+        _understand(options, ())
+        return Response(code, body)
+
+    # --- as the one who answers ----------------------------------------------------------------------------------------
+
+    def unprotect_request(self, datagram: bytes) -> Request:
+        """A genuine request that was not seen before, now struck out of the replay window.
+
+        Raises `ProtectionFailed` for everything else, also for one with a critical option other than Uri-Path.
+        """
+        outer = read_message(datagram)
+        if outer.option is None or outer.code not in (POST, FETCH):
+            refuse("not a protected request")
+        partial_iv, kid, context = read_oscore_option(outer.option)
+        if not partial_iv or kid != self._recipient_id or context not in (None, self._id_context):
+            refuse("a request from another sender")
+        number = int.from_bytes(partial_iv, "big")
+        if not self._window.is_new(number):
+            refuse("a request that was seen before")
+        nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+        data = derivation.additional_data(kid, partial_iv)
+        code, options, body = self._decrypt(outer, nonce, data)
+        if not 0 < code < 32:
+            refuse("a request with the code of a response")
+        path = _understand(options, (URI_PATH,))
+        identity = RequestIdentity(self, outer.token, number, nonce, data, outer.code)
+        self._window.strike_out(number)
+        self._unkept.append(identity)
+        del self._unkept[: -replay.SIZE]
+        return Request(code, path, body, outer.token, outer.message_id, outer.type == CONFIRMABLE, identity)
+
+    def protect_response(self, request: Request, code: int, body: bytes, *, message_id: int) -> bytes:
+        """The answer: piggybacked on the acknowledgement of a confirmable request, else non-confirmable.
+
+        It reuses the nonce of the request, and so needs no Partial IV, where `replay_state` was read after the request
+        and this is its first answer.  Every other answer takes a sequence number of its own.  Raises `ValueError` for a
+        request of another context, else as `protect_request`.
+        """
+        identity = request.identity
+        if identity.context is not self:
+            raise ValueError("the request belongs to another context")
+        nonce, option = identity.nonce, b""
+        if not identity.reusable:
+            number = self._numbers.take()
+            partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
+            nonce = (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+            option = bytes((len(partial_iv),)) + partial_iv
+        identity.reusable = False
+        plaintext = bytes((code,)) + (b"\xff" + body if body else b"")
+        kind = ACKNOWLEDGEMENT if request.confirmable else NON_CONFIRMABLE
+        number = request.message_id if request.confirmable else message_id
+        outer = CONTENT if identity.outer_code == FETCH else CHANGED  # RFC 8613 section 4.2
+        head = bytes((0x40 | kind << 4 | len(request.token), outer, number >> 8, number & 0xFF))
+        ciphertext = self._sender.encrypt(nonce, plaintext, identity.additional_data)
+        return head + request.token + option_bytes(9, option) + b"\xff" + ciphertext
+
+    def replay_state(self) -> bytes:
+        """The replay window, to keep in the same transaction as what the requests did.
+
+        Who reads it promises that it is on disk before any answer to a request unprotected before is sent: after a
+        crash such a request must be refused, because its nonce was used by the answer.
+        """
+        for identity in self._unkept:
+            identity.reusable = True
+        self._unkept.clear()
+        return replay.dump(self._window, self._numbers.reserved)
+
+    # --- both ----------------------------------------------------------------------------------------------------------
+
+    def _decrypt(self, outer: Outer, nonce: bytes, data: bytes) -> tuple[int, list[tuple[int, bytes]], bytes]:
+        """Inner code, options and body."""
+        if len(outer.payload) < _LEAST_PROTECTED:
+            refuse("a protected message that is too short")
+        try:
+            plaintext = self._recipient.decrypt(nonce, outer.payload, data)
+        except InvalidTag:
+            refuse("a forged or altered message")
+        options, body = read_options(plaintext, 1)
+        return plaintext[0], options, body
+
+
+def _check(sender_id: bytes, recipient_id: bytes, secret: bytes, id_context: bytes | None) -> None:
+    longest = max(len(sender_id), len(recipient_id))
+    if longest > derivation.MOST_ID_BYTES:
+        raise KeyStoreError(
+            f"a sender or recipient id has {longest} bytes; at most {derivation.MOST_ID_BYTES} are allowed"
+        )
+    if sender_id == recipient_id:
+        raise KeyStoreError("sender and recipient have the same id; a device's id has at least one byte")
+    if len(secret) < SECRET_BYTES:
+        raise KeyStoreError(f"a session secret has {len(secret)} bytes; at least {SECRET_BYTES} are needed")
+    if id_context is not None and len(id_context) > 255:
+        raise KeyStoreError(f"an id context has {len(id_context)} bytes; at most 255 are allowed")
+
+
+def _path_options(path: tuple[str, ...]) -> bytes:
+    parts = [part.encode() for part in path]
+    if max(map(len, parts)) > _MOST_PATH_BYTES:
+        raise ObjectError(f"a part of the path has over {_MOST_PATH_BYTES} bytes")
+    return option_bytes(URI_PATH, parts[0]) + b"".join(option_bytes(0, part) for part in parts[1:])
+
+
+def _understand(options: list[tuple[int, bytes]], known: tuple[int, ...]) -> tuple[str, ...]:
+    """The Uri-Path among the inner options; refuses critical options (odd numbers) that are not `known`."""
+    path = []
+    for number, value in options:
+        if number in known:
+            path.append(_text(value))
+        elif number & 1:
+            refuse(f"a critical option ({number}) that is not understood")
+    return tuple(path)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        refuse("a path that is not UTF-8")

@@ -1,0 +1,92 @@
+"""Sender sequence numbers that no crash makes come twice (RFC 8613 sections 7.2.1 and 7.5).
+
+Rules of this file: a number is given out only after a limit above it is on disk.  After a restart numbers begin at that
+limit: some are skipped, none is used again.
+"""
+
+from __future__ import annotations
+
+from rataccess.errors import KeyStoreError, SequenceExhausted
+from rataccess.objects import Memory
+
+BLOCK = 256
+"""Numbers reserved at a time: one commit each, and at most this many skipped by a restart.  A device that restarts daily
+thus needs a third byte of Partial IV only after eight months."""
+MOST = 2**40 - 1
+"""The largest number (RFC 8613 section 7.2.1: less than 2^40)."""
+_LIMIT_BYTES = 8
+
+
+class SequenceNumbers:
+    """Numbers of one sender, in ascending order, reserved in a `Memory` under `key`.
+
+    Half-way through a block the next one is written without waiting (`put`).  At its end that is made sure of
+    (`put_now`): a memory that has already committed the value may then return at once.
+    """
+
+    __slots__ = ("_ahead", "_key", "_limit", "_memory", "_next")
+
+    def __init__(self, memory: Memory, key: str, used: int = 0) -> None:
+        """`used`: what other evidence says was reserved.  Raises `KeyStoreError` where the memory knows less than that:
+        it was lost or rolled back, and numbers would come twice."""
+        self._memory = memory
+        self._key = key
+        self._limit = self._stored()
+        if self._limit < used:
+            raise KeyStoreError(
+                f"the store has lost the sender sequence numbers under {key!r}: {self._limit} reserved, but {used} were; "
+                "numbers would be used twice; provision a new session secret for this device"
+            )
+        self._next = self._limit
+        self._ahead: int | None = None
+
+    @property
+    def upcoming(self) -> int:
+        """The number that `take` gives next, or less than it."""
+        return self._next
+
+    @property
+    def reserved(self) -> int:
+        """Every number given out is below this one, and this is on disk."""
+        return self._limit
+
+    def take(self) -> int:
+        """The next number.
+
+        Raises `SequenceExhausted` past 2^40 - 1, `KeyStoreError` where the memory holds nonsense, and what `put_now`
+        raises (`StoreError`): no number was given then.
+        """
+        number = self._next
+        if number >= self._limit:
+            number = self._reserve()
+        self._next = number + 1
+        if self._ahead is None and self._limit - number <= BLOCK // 2:
+            self._ahead = min(self._limit + BLOCK, MOST + 1)
+            self._memory.put(self._key, self._ahead.to_bytes(_LIMIT_BYTES, "big"))
+        return number
+
+    def _reserve(self) -> int:
+        """Have the next block on disk; returns its first number."""
+        stored = self._stored()
+        first, limit = self._limit, self._ahead
+        if limit is None or stored != limit:  # first use, or another context of the same name has been at it
+            first = max(self._limit, stored)
+            limit = min(first + BLOCK, MOST + 1)
+        if first > MOST:
+            raise SequenceExhausted(
+                f"the sequence numbers under {self._key!r} are used up; provision a new session secret"
+            )
+        self._memory.put_now(self._key, limit.to_bytes(_LIMIT_BYTES, "big"))
+        self._limit, self._ahead = limit, None
+        return first
+
+    def _stored(self) -> int:
+        value = self._memory.get(self._key)
+        if value is None:
+            return 0
+        limit = int.from_bytes(value, "big")
+        if len(value) != _LIMIT_BYTES or limit > MOST + 1:
+            raise KeyStoreError(
+                f"the store holds {len(value)} bytes under {self._key!r}, which are no sequence number; it is damaged"
+            )
+        return limit
