@@ -1,1 +1,32 @@
-"""Two secure channels over whatever radio works."""
+"""Two secure channels over whatever radio works.
+
+    from rataccess import Device, Urgency
+
+    with Device.open() as device:
+        device.solution.enqueue({"temp": 21.5}, queue="readings")
+
+Rules of this file: names only.  What is heavy (keys, links, store) is loaded when `Device` or `AsyncDevice` is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rataccess.errors import RataccessError
+from rataccess.objects import ReceiptState, Service, Urgency
+from rataccess.transport import Hints
+
+if TYPE_CHECKING:
+    from rataccess.device import AsyncDevice, Device
+
+__all__ = ["AsyncDevice", "Device", "Hints", "RataccessError", "ReceiptState", "Service", "Urgency"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name in ("AsyncDevice", "Device"):
+        import rataccess.device
+
+        return getattr(rataccess.device, name)
+    raise AttributeError(f"module 'rataccess' has no attribute {name!r}")

@@ -1,0 +1,33 @@
+"""From other threads into the event loop, many calls for one wake-up.
+
+Rules of this file: no record, no radio; it carries calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+
+class Bridge:
+    """Calls posted from any thread run on the loop, in order."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` run on the loop soon; dropped once the loop is closed."""
+        self._calls.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        while self._calls:
+            self._calls.popleft()()

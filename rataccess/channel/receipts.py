@@ -1,0 +1,81 @@
+"""Receipts: what became of a record.
+
+Rules of this file: states only move forward; the store's announcements and the exchange's are the only sources.  A receipt
+that nobody holds is forgotten; the record is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Sequence
+
+from rataccess.errors import DeadlineExceeded
+from rataccess.objects import ReceiptState, Service
+
+_ORDER = {ReceiptState.QUEUED: 0, ReceiptState.SENT: 1, ReceiptState.HANDED_OVER: 2}
+
+
+class AsyncReceipt:
+    """Where one record is.  Use from the device's event loop; `state` may be read from any thread."""
+
+    __slots__ = ("__weakref__", "_waiters", "number", "service", "state")
+
+    def __init__(self, service: Service, number: int) -> None:
+        self.service = service
+        self.number = number
+        """The record's sequence number at its service, from 1."""
+        self.state = ReceiptState.QUEUED
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.service} {self.number} {self.state.upper()}>"
+
+    async def wait(self, timeout: float | None = None) -> ReceiptState:
+        """Wait for a final state and return it.
+
+        Raises `DeadlineExceeded` (a `TimeoutError`) after `timeout` seconds; the record stays queued all the same.
+        """
+        if not self.state.final:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                async with asyncio.timeout(timeout):
+                    await waiter
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"record {self.number} of {self.service} is still {self.state.value} after {timeout} s; it is kept"
+                ) from error
+        return self.state
+
+    def move(self, state: ReceiptState) -> None:
+        """For the device: the record is in `state` now; what would lead back is ignored."""
+        if self.state.final or (not state.final and _ORDER[state] <= _ORDER[self.state]):
+            return
+        self.state = state
+        if state.final:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiters.clear()
+
+
+class Receipts:
+    """The receipts that somebody holds, by record."""
+
+    def __init__(self) -> None:
+        self._live: weakref.WeakValueDictionary[tuple[Service, int], AsyncReceipt] = weakref.WeakValueDictionary()
+
+    def new(self, service: Service, number: int) -> AsyncReceipt:
+        """The receipt for a record just accepted; may be called from the store's writer thread."""
+        receipt = self._live[service, number] = AsyncReceipt(service, number)
+        return receipt
+
+    def move(self, service: Service, numbers: Sequence[int], state: ReceiptState) -> None:
+        """These records are in `state` now."""
+        if not self._live:
+            return
+        for number in numbers:
+            receipt = self._live.get((service, number))
+            if receipt is not None:
+                receipt.move(state)

@@ -1,0 +1,254 @@
+"""`AsyncDevice`: all floors put together.
+
+Rules of this file: composition and life; each thing done here is one call to the floor that knows how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rataccess.access import Access, Entry, Kind
+from rataccess.channel import AsyncChannel, AsyncManagementChannel, Receipts
+from rataccess.channel.bridge import Bridge
+from rataccess.channel.channel import Parts
+from rataccess.clock import Clock, SystemClock
+from rataccess.config import Configuration, load
+from rataccess.device import build
+from rataccess.device.snapshot import ControlSocket, snapshot
+from rataccess.device.timekeeping import AdjustedClock
+from rataccess.errors import Closed, DeadlineExceeded
+from rataccess.exchange import Exchange
+from rataccess.keys import FileKeyStore, KeyStore
+from rataccess.objects import ReceiptState, Service, Urgency, encode
+from rataccess.store import Inbound, NewRecord, Store
+from rataccess.transport import Hints
+
+_log = logging.getLogger("rataccess")
+
+FLUSH_ON_CLOSE = 5.0
+"""Seconds that leaving the `with` block waits for what is queued; the rest stays on disk for the next start."""
+HEALTH_QUEUE = "$health"
+
+
+class _Observer:
+    """What one exchange tells its channel and the device."""
+
+    def __init__(self, device: AsyncDevice, channel: AsyncChannel) -> None:
+        self._device = device
+        self._channel = channel
+
+    def records_sent(self, numbers: Sequence[int]) -> None:
+        self._channel.sent(numbers)
+
+    def objects_arrived(self, objects: Sequence[Inbound]) -> None:
+        self._channel.objects_arrived()
+
+    def time_told(self, wall: float) -> None:
+        self._device.time_told(wall)
+
+
+class AsyncDevice:
+    """A client of exactly two services.  Make one with `AsyncDevice.open`; use it in one event loop.
+
+    `management` and `solution` are its channels.  Leaving the `async with` block waits `FLUSH_ON_CLOSE` seconds at most
+    for what is queued, then closes; records that were not delivered stay on disk.
+    """
+
+    management: AsyncManagementChannel
+    solution: AsyncChannel
+
+    def __init__(
+        self, configuration: Configuration, *, clock: Clock | None = None, keys: KeyStore | None = None
+    ) -> None:
+        """Takes what it needs and opens nothing; `clock` and `keys` are for tests and for other key stores."""
+        self.configuration = configuration
+        self._clock = AdjustedClock(clock or SystemClock())
+        self._keys = keys
+        self._store: Store | None = None
+        self._access: Access | None = None
+        self._exchanges: dict[Service, Exchange] = {}
+        self._control: ControlSocket | None = None
+        self._receipts = Receipts()
+        self._closed = False
+        self.threaded_store = True
+        """Whether the store has a writer thread of its own; off for simulations in virtual time."""
+
+    @classmethod
+    def open(cls, configuration: Configuration | Path | str | None = None) -> AsyncDevice:
+        """A device for `async with`; the configuration is `rataccess.toml` with `RATACCESS_*` where none is given.
+
+        Raises `ConfigurationError`.  What cannot be opened is told on entering the block: `KeyStoreError`, `StoreError`.
+        """
+        if not isinstance(configuration, Configuration):
+            configuration = load(None if configuration is None else Path(configuration))
+        return cls(configuration)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.configuration.device.serial_number}>"
+
+    # --- life ----------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(DeadlineExceeded):
+            await self.flush(FLUSH_ON_CLOSE)
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Open the store and the keys, begin supervision of every link and the exchanges with both services."""
+        if self._closed or self._store is not None:
+            raise Closed("a device is opened once; make a new one")
+        state = Path(self.configuration.device.state)
+        keys = self._keys or FileKeyStore.open(Path(self.configuration.device.keys or state))
+        self._store = store = Store.open(
+            state / "store.sqlite", self.configuration.store, self._clock, threaded=self.threaded_store
+        )
+        try:
+            self._compose(store, keys)
+            self._control = ControlSocket(state / "control.sock", self.snapshot)
+            await self._control.open()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _compose(self, store: Store, keys: KeyStore) -> None:
+        source = random.Random()
+        self._access = access = Access(self._clock, store)
+        access.on_entry = self._decided
+        build.add_links(access, self.configuration, clock=self._clock, store=store, source=source, secret=keys.secret)
+        bridge = Bridge(asyncio.get_running_loop())
+        boot = build.boot_identifier()
+        for service, context in build.contexts(keys, store).items():
+            exchange = Exchange(
+                service,
+                store=store,
+                context=context,
+                access=access,
+                clock=self._clock,
+                random=source,
+                ask_time=service is Service.MANAGEMENT and not self._clock.wall_known(),
+            )
+            parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, boot)
+            channel: AsyncChannel
+            if service is Service.MANAGEMENT:
+                channel = self.management = AsyncManagementChannel(parts)
+            else:
+                channel = self.solution = AsyncChannel(service, parts)
+            self._exchanges[service] = exchange
+            channel.objects_arrived()  # what a crash left between inbox and objects
+            exchange.start(_Observer(self, channel))
+        store.on_settled(lambda service, numbers, state: bridge.post(lambda: self._settled(service, numbers, state)))
+        access.start()
+        if store.trouble is not None:
+            self.report({"event": "store", "text": str(store.trouble)})
+
+    async def aclose(self) -> None:
+        """Close everything without waiting for records; idempotent."""
+        self._closed = True
+        if self._control:
+            await self._control.aclose()
+        for exchange in self._exchanges.values():
+            await exchange.aclose()
+        if self._access:
+            await self._access.aclose()
+        if self._store:
+            store, self._store = self._store, None
+            await asyncio.to_thread(store.close) if self.threaded_store else store.close()
+
+    # --- what the floors below tell ------------------------------------------------------------------------------------
+
+    def _settled(self, service: Service, numbers: Sequence[int], state: ReceiptState) -> None:
+        self._receipts.move(service, numbers, state)
+        self._exchanges[service].forget(numbers)
+
+    def time_told(self, wall: float) -> None:
+        """For the exchange: the management service says that it is `wall` now."""
+        offset = self._clock.learn(wall)
+        if offset is not None and self._store:
+            self._store.restamp(build.boot_identifier(), offset)
+
+    def _decided(self, entry: Entry) -> None:
+        _log.info("%s: %s", entry.kind, entry.text)
+        if entry.kind is Kind.RECOVERY:
+            self.report({"event": "recovery", "text": entry.text})
+
+    def report(self, body: dict[str, object]) -> None:
+        """Tell the management service something about this device's health; kept and sent like any record."""
+        if self._store is None:
+            return
+        exchange, now = self._exchanges[Service.MANAGEMENT], self._clock.wall()
+        record = NewRecord(
+            service=Service.MANAGEMENT,
+            queue=HEALTH_QUEUE,
+            body=encode(body),
+            urgency=Urgency.ROUTINE,
+            captured_at=now,
+            boot=build.boot_identifier(),
+            monotonic=self._clock.monotonic(),
+            time_known=self._clock.wall_known(),
+            expires_at=None,
+            max_cost=None,
+            links=(),
+            replaces=None,
+        )
+        self.management.submit(record, lambda outcome: None)
+        exchange.arrived(Urgency.ROUTINE)
+
+    # --- the application's view ----------------------------------------------------------------------------------------
+
+    @property
+    def hints(self) -> Hints | None:
+        """What the link in use can do right now, or `None` without one."""
+        return self.solution.hints
+
+    def explain(self) -> str:
+        """Why this link: the decision, every link, the latest decisions; for people."""
+        return self.access.explain()
+
+    def snapshot(self) -> dict[str, object]:
+        """The device's state as plain values, as `rataccess status` shows it."""
+        return snapshot(self.configuration.device.serial_number, self.access, self.store)
+
+    @property
+    def access(self) -> Access:
+        """The links and the decision log; raises `Closed` before opening."""
+        if self._access is None:
+            raise Closed("the device is not open")
+        return self._access
+
+    @property
+    def store(self) -> Store:
+        """The store; raises `Closed` while the device is not open."""
+        if self._store is None:
+            raise Closed("the device is not open")
+        return self._store
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Wait until every record of both channels is settled; `DeadlineExceeded` after `timeout` seconds."""
+        async with asyncio.TaskGroup() as group:
+            waits = [
+                group.create_task(_quietly(channel.flush(timeout))) for channel in (self.management, self.solution)
+            ]
+        for wait in waits:
+            if (error := wait.result()) is not None:
+                raise error
+
+
+async def _quietly(waiting: Awaitable[None]) -> DeadlineExceeded | None:
+    try:
+        await waiting
+    except DeadlineExceeded as error:
+        return error
+    return None

@@ -1,0 +1,94 @@
+"""The state of a running device for other programs on the same machine.
+
+Rules of this file: read only; a UNIX socket in the device's folder, mode 0600 (the device listens on no network socket):
+whoever connects gets one JSON document and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from rataccess.access import Access, Standing
+from rataccess.store import Store
+
+MOST_PATH = 107
+"""Bytes of a UNIX socket's path (sockaddr_un, unix(7))."""
+
+
+def snapshot(serial_number: str, access: Access, store: Store) -> dict[str, object]:
+    """Plain values: `device`, `in_use`, `links`, `outbox`, `counters`, `decisions`, `explanation`."""
+    return {
+        "device": serial_number,
+        "in_use": access.current,
+        "links": {name: _link(standing) for name, standing in access.links.items()},
+        "outbox": {
+            f"{service}/{urgency.name.lower()}": {"records": records, "bytes": size}
+            for (service, urgency), (records, size) in store.depth().items()
+            if records
+        },
+        "counters": dict(store.counters()),
+        "decisions": [
+            {"at": entry.at, "kind": str(entry.kind), "text": entry.text, "from": entry.origin, "to": entry.target}
+            for entry in access.log
+        ],
+        "explanation": access.explain(),
+    }
+
+
+def _link(standing: Standing) -> dict[str, object]:
+    link, traffic = standing.link, standing.traffic
+    return {
+        "evidence": link.evidence.name,
+        "ready": link.ready,
+        "detail": link.detail,
+        "rat": link.hints.rat if link.hints else None,
+        "response_time": standing.timer.smoothed,
+        "suspicion": standing.suspicion.name,
+        "probation": standing.probation,
+        "records": traffic.records,
+        "packets": traffic.packets_up + traffic.packets_down,
+        "bytes": traffic.bytes_up + traffic.bytes_down,
+    }
+
+
+class ControlSocket:
+    """Answers each connection with what `describe` returns."""
+
+    def __init__(self, path: Path, describe: Callable[[], dict[str, object]]) -> None:
+        self._path = path
+        self._describe = describe
+        self._server: asyncio.AbstractServer | None = None
+
+    async def open(self) -> None:
+        """Listen; a path too long for a UNIX socket means that there is none (`rataccess status` then reads the store)."""
+        if len(os.fsencode(self._path)) > MOST_PATH:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path))
+        self._path.chmod(0o600)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(json.dumps(self._describe()).encode() + b"\n")
+            await writer.drain()
+        except OSError:
+            pass  # whoever asked has gone
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def aclose(self) -> None:
+        """Stop listening and remove the socket; idempotent."""
+        if self._server:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+            with contextlib.suppress(OSError):
+                self._path.unlink()
