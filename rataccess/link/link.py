@@ -1,0 +1,413 @@
+"""One link under supervision: a driver and a transport, kept up, watched, doubted, repaired.
+
+Rules of this file: one task per link walks the table of `states`; what to do about a failure is decided by `remedy`, what
+is open is held by `session`.  Calls from outside (`send`, `prove`, `doubt`, `hold`, what a driver announces) change
+evidence and readiness at once, tell the listener, and wake the task; they never wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import TYPE_CHECKING
+
+from rataccess.clock import Clock
+from rataccess.driver import Bearer, Driver, Evidence, RadioStatus, Recovery
+from rataccess.errors import (
+    AttachFailed,
+    Closed,
+    CommandFailed,
+    NotNow,
+    PacketTooLarge,
+    RadioSilent,
+    RataccessError,
+    ServiceRefused,
+    SimError,
+    TransportBroken,
+    TransportError,
+    WrongRadio,
+)
+from rataccess.link.backoff import Kept, load, save
+from rataccess.link.health import Health
+from rataccess.link.listener import LinkListener
+from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, Remedies, Remedy, Unproved, kind_of
+from rataccess.link.session import Session
+from rataccess.link.standing import Standing
+from rataccess.link.states import LinkEvent, LinkState, advance
+from rataccess.link.timing import LinkTiming
+from rataccess.objects import Memory, Service
+from rataccess.transport import Endpoint, Handover, Packet, Transport
+
+if TYPE_CHECKING:
+    from rataccess.config.model import LinkSettings
+
+log = logging.getLogger("rataccess.link")
+
+_REACHED: tuple[tuple[type[RataccessError], Evidence], ...] = (  # the first that matches
+    (RadioSilent, Evidence.PORT),
+    (WrongRadio, Evidence.PORT),
+    (SimError, Evidence.RADIO),
+    (TransportError, Evidence.REGISTERED),
+    (Unproved, Evidence.REGISTERED),
+)
+_NOTHING_LEFT = frozenset({Failure.LOST, Failure.ABSENT, Failure.BUSY, Failure.PERMANENT})
+_RESOLUTION = 0.001
+"""A wait that is shorter is over."""
+
+
+class Link(Standing):
+    """A configured driver and transport under supervision.
+
+    Use from one event loop.  A link with `settings.hot` off is held from the beginning: it opens nothing until `release`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: LinkSettings,
+        *,
+        endpoints: Mapping[Service, Endpoint],
+        listener: LinkListener,
+        clock: Clock,
+        memory: Memory,
+        random: Random,
+        make_driver: Callable[[], Driver],
+        make_transport: Callable[[Driver, Bearer], Transport],
+        timing: LinkTiming | None = None,
+    ) -> None:
+        super().__init__(name, settings, listener, clock)
+        self.endpoints = endpoints
+        self._memory = memory
+        self._random = random
+        self._timing = timing or LinkTiming()
+        self._key = f"link/{name}/backoff"
+        self._session = Session(name, self._timing, make_driver, make_transport)
+        self._health = Health(name, self._session, clock, self._timing)
+        self._remedies = Remedies(self._timing, random, Kept())
+        self._remedy = Remedy(LinkEvent.POSTPONE)
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._due = 0.0  # monotonic; the next attempt is not before it
+        self._loss: RataccessError | None = None  # why the link that is up is not any more
+        self._got_to = Evidence.NONE  # how far the last attempt got
+        self._rung: Recovery | None = None
+        self._trouble_since: float | None = None
+        self._last_rung: str | None = None
+        self._steps: dict[LinkState, Callable[[], Awaitable[LinkEvent]]] = {
+            LinkState.IDLE: self._idle,
+            LinkState.WAITING: self._wait,
+            LinkState.FAULTY: self._wait,
+            LinkState.OPENING: self._open,
+            LinkState.ATTACHING: self._attach,
+            LinkState.STARTING: self._begin,
+            LinkState.UP: self._stay,
+            LinkState.RECOVERING: self._recover,
+        }
+
+    @property
+    def last_status(self) -> RadioStatus | None:
+        """What the radio said last."""
+        return self._health.status
+
+    # --- from outside -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin supervision; needs a running event loop.  Again does nothing; `Closed` after `aclose`."""
+        if self.state is LinkState.CLOSED:
+            raise Closed(f"link {self.name} is closed")
+        if self._task is None:
+            self._restore()
+            self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"rataccess link {self.name}")
+
+    async def aclose(self) -> None:
+        """End supervision and close transport and driver, within a bounded time; idempotent."""
+        task = self._task
+        if task is not None and not task.done():
+            if not task.cancelling():
+                task.cancel()
+            await asyncio.wait({task})
+        if self.state is not LinkState.CLOSED:
+            self._move(LinkEvent.CLOSE)
+            self._set(Evidence.NONE, "closed", ready=False)
+
+    def hold(self) -> None:
+        """Go down and stay down until `release`: at once when up or waiting, else after the step that runs."""
+        self._held = True
+        if self.ready:
+            self._set(Evidence.NONE, "held", ready=False)
+        self._wake.set()
+
+    def release(self) -> None:
+        """Come up again; a back-off that still runs is waited for."""
+        self._held = False
+        self._wake.set()
+
+    async def send(self, packet: Packet) -> Handover | None:
+        """As `Transport.send`.
+
+        Raises `TransportBroken` at once when not `ready`; `PacketTooLarge`, `NotNow` and `ServiceRefused` come from the
+        transport and leave the link as it is; any other failure is a `TransportBroken` that takes the link down.
+        """
+        transport = self._session.transport
+        if transport is None or not self.ready:
+            raise TransportBroken(f"link {self.name} is not up: {self.detail}")
+        try:
+            return await transport.send(packet)
+        except (PacketTooLarge, NotNow, ServiceRefused):
+            raise
+        except RataccessError as error:
+            self._lose(transport, error)
+            if isinstance(error, TransportBroken):
+                raise
+            raise TransportBroken(f"link {self.name} broke while sending: {error}") from error
+        except Exception as error:
+            log.exception("link %s: sending failed in an unforeseen way", self.name)
+            broken = TransportBroken(f"link {self.name} broke while sending: {type(error).__name__}: {error}")
+            self._lose(transport, broken)
+            raise broken from error
+
+    def prove(self) -> None:
+        """A service answered over this link: `REACHABLE`.  Back-off and ladder start anew.  Ignored when not ready."""
+        if not self.ready:
+            return
+        self._health.clear()
+        self._forget()
+        self._set(Evidence.REACHABLE, "a service answered")
+
+    def doubt(self, why: str) -> None:
+        """Requests went unanswered: no longer `REACHABLE`, and the radio is asked at once.  Ignored when not ready."""
+        if not self.ready:
+            return
+        self._health.doubt()
+        self._set(min(self.evidence, Evidence.BEARER), f"doubted: {why}")
+        self._wake.set()
+
+    # --- the task -----------------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Go on from where the last run of the program stopped."""
+        kept = load(self._memory, self._key, self._clock, self._timing)
+        self._remedies = Remedies(self._timing, self._random, kept)
+        self.faulty = kept.rounds > 0
+        left = kept.remaining(self._clock, self._timing.backoff_longest)
+        self._due = self._clock.monotonic() + left
+        self._remedy = Remedy(LinkEvent.POSTPONE, left, kept.mandated)
+
+    async def _supervise(self) -> None:
+        try:
+            while True:
+                self._move(await self._step())
+        except Exception:
+            log.critical("link %s: supervision ended by a defect of its own", self.name, exc_info=True)
+            self._set(Evidence.NONE, "supervision ended by a defect of its own; see the log", ready=False, faulty=True)
+        finally:
+            self._set(Evidence.NONE, self.detail, ready=False)
+            await self._session.aclose()
+
+    async def _step(self) -> LinkEvent:
+        """Do what the state asks for; what failed has been looked after when this returns."""
+        try:
+            event = await self._steps[self.state]()
+        except RataccessError as error:
+            event = await self._failed(error)
+        if event is LinkEvent.HOLD or (self._held and self.state is not LinkState.IDLE):
+            await self._session.aclose()
+            self._trouble_since = self._last_rung = None
+            self._set(Evidence.NONE, "held", ready=False)
+            return LinkEvent.HOLD
+        return event
+
+    def _move(self, event: LinkEvent) -> None:
+        old, self.state = self.state, advance(self.state, event)
+        log.debug("link %s: %s -> %s (%s)", self.name, old, self.state, event)
+
+    async def _pause(self, seconds: float | None) -> bool:
+        """Sleep until woken (true) or for `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _idle(self) -> LinkEvent:
+        while self._held:
+            self._set(Evidence.NONE, "held")
+            await self._pause(None)
+        return LinkEvent.BEGIN
+
+    async def _wait(self) -> LinkEvent:
+        """Until the time has come, or the bearer is back by itself."""
+        while not self._held:
+            left = self._due - self._clock.monotonic()
+            if left <= _RESOLUTION or self._came_back():
+                break
+            await self._pause(left)
+        return LinkEvent.DUE_OPEN if self._session.driver_open else LinkEvent.DUE
+
+    def _came_back(self) -> bool:
+        """Whether the radio has got so far meanwhile that attaching is worth while before its time.
+
+        A bearer that is up by itself breaks no back-off of the network: attaching to it asks the network for nothing.
+        """
+        enough = Evidence.BEARER if self._remedy.mandated else Evidence.REGISTERED
+        better = self._session.driver_open and self.evidence > self._got_to and self.evidence >= enough
+        return better and self._remedies.may_hurry(self._clock.monotonic())
+
+    async def _open(self) -> LinkEvent:
+        self._set(Evidence.NONE, "opening the radio")
+        await self._session.open(self._announced)
+        self._set(Evidence.RADIO, "the radio answers")
+        return LinkEvent.OPENED
+
+    async def _attach(self) -> LinkEvent:
+        self._loss = None
+        try:
+            self.bearer = await self._session.attach()
+        except (AttachFailed, CommandFailed) as error:
+            # How far did it get?  A silent radio is another kind of trouble.
+            status = await self._health.ask(self._timing.watch_limit, certain=True)
+            if status is not None:
+                self._set(min(status.evidence, Evidence.REGISTERED), str(error))
+            raise
+        self._set(Evidence.BEARER, f"attached: {self.bearer.rat}")
+        return LinkEvent.ATTACHED
+
+    async def _begin(self) -> LinkEvent:
+        assert self.bearer is not None
+        transport = await self._session.start(self.bearer, self._hinted)
+        if self._loss is not None:
+            raise self._loss
+        if self._held:
+            return LinkEvent.HOLD
+        self._session.receive(transport, self._received, self._refused, lambda error: self._lose(transport, error))
+        self._hinted(transport.hints)
+        self._health.clear()
+        self._mended()
+        self._set(Evidence.BEARER, f"ready: {self.bearer.rat}", ready=True, faulty=False)
+        return LinkEvent.STARTED
+
+    async def _stay(self) -> LinkEvent:
+        """Watch the link while it is up; raises what brought it down."""
+        since = self._clock.monotonic()
+        while self.ready:
+            woken = await self._pause(self._timing.watch_every)
+            if not self.ready or (woken and not self._health.urgent):
+                continue
+            status = await self._health.check(self._remedies.doubt_patience())
+            if status is not None and status.evidence < Evidence.BEARER:
+                self._carrier_lost(status)
+            if not self._health.doubts and self._clock.monotonic() - since >= self._timing.stable_after:
+                self._forget()
+        if self._loss is not None:
+            raise self._loss
+        return LinkEvent.HOLD
+
+    async def _recover(self) -> LinkEvent:
+        rung = self._rung
+        assert rung is not None
+        self._last_rung = rung.name
+        self.detail = f"recovering: {rung.name}"
+        started = self._clock.monotonic()
+        try:
+            await self._session.run(rung)
+            outcome = "done"
+        except RataccessError as error:
+            outcome = f"failed: {error}"
+        took = self._clock.monotonic() - started
+        tries = f"{self._remedies.tries} of {rung.attempts}"
+        log.warning("link %s: recovery %r, try %s: %s (%.1f s)", self.name, rung.name, tries, outcome, took)
+        return LinkEvent.RUNG_DONE
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def _announced(self, status: RadioStatus) -> None:
+        """The driver told of a change."""
+        self._health.status = status
+        if self._held:
+            return
+        if self.state in (LinkState.STARTING, LinkState.UP) and self._loss is None:
+            if status.evidence < Evidence.BEARER:
+                self._carrier_lost(status)
+            return
+        self._set(min(status.evidence, Evidence.BEARER), status.detail or self.detail)
+        self._wake.set()
+
+    def _carrier_lost(self, status: RadioStatus) -> None:
+        self._down(
+            CarrierLost(status.detail or f"the radio got no further than {status.evidence.name}"), status.evidence
+        )
+
+    def _lose(self, transport: Transport, error: RataccessError) -> None:
+        """The transport failed; nothing where it is not the one in use any more."""
+        if transport is self._session.transport:
+            self._down(error, min(self.evidence, _reached(error, Evidence.NONE)))
+
+    def _down(self, error: RataccessError, evidence: Evidence) -> None:
+        if self._loss is None:
+            self._loss = error
+            self._set(evidence, str(error), ready=False)
+            self._wake.set()
+
+    # --- bookkeeping --------------------------------------------------------------------------------------------------
+
+    async def _failed(self, error: RataccessError) -> LinkEvent:
+        """Close what is of no more use and decide what to do."""
+        kind = kind_of(error)
+        self._set(_reached(error, self.evidence), str(error), ready=False)
+        self._got_to, self._loss = self.evidence, None
+        if self._held:
+            return LinkEvent.HOLD
+        rungs = self._session.recoveries
+        await (self._session.close_transport() if kind in RADIO_ANSWERS else self._session.aclose())
+        now = self._clock.monotonic()
+        remedy = self._remedy = self._remedies.after(error, rungs, now)
+        self._due = now + remedy.wait
+        self._trouble_since = now if self._trouble_since is None else self._trouble_since
+        self._rung = rungs[remedy.rung] if remedy.event is LinkEvent.REPAIR else None
+        self._keep(0.0 if kind is Failure.PERMANENT else remedy.wait, remedy.mandated)
+        log.info("link %s: %s: %s; %s, %.1f s", self.name, kind.value, error, remedy.event, remedy.wait)
+        if remedy.event is LinkEvent.GIVE_UP:
+            self._given_up(str(error))
+        return remedy.event
+
+    def _given_up(self, cause: str) -> None:
+        if not self.faulty:
+            log.error("link %s is faulty: %s", self.name, cause)
+        self._set(self.evidence, cause, faulty=True)
+        self._finished(ok=False)
+
+    def _mended(self) -> None:
+        self._finished(ok=True)
+        self._trouble_since = None
+
+    def _finished(self, *, ok: bool) -> None:
+        step, self._last_rung = self._last_rung, None
+        if step is not None and self._trouble_since is not None:
+            seconds = self._clock.monotonic() - self._trouble_since
+            log.warning(
+                "link %s: recovery %s after %r, %.1f s", self.name, "succeeded" if ok else "failed", step, seconds
+            )
+            self._tell(self._listener.recovery_finished, step, seconds, ok)
+
+    def _forget(self) -> None:
+        if self._remedies.recovered():
+            self._keep(0.0, False)
+
+    def _keep(self, wait: float, mandated: bool) -> None:
+        """A permanent error is kept without its wait: a restart is how somebody says that it was mended."""
+        counts = self._remedies
+        not_before = self._clock.wall() + wait
+        kept = Kept(counts.attempts, counts.rung, counts.tries, counts.rounds, wait, not_before, mandated)
+        save(self._memory, self._key, kept)
+
+
+def _reached(error: RataccessError, known: Evidence) -> Evidence:
+    """How far a link still is after `error`; `known` where the error says nothing of it."""
+    found = next((evidence for type_, evidence in _REACHED if isinstance(error, type_)), None)
+    if found is None:
+        found = Evidence.NONE if kind_of(error) in _NOTHING_LEFT else known
+    return found
