@@ -1,0 +1,221 @@
+"""The socket of a service: datagrams in batches to the core, its answers back from the address that was asked.
+
+Rules of this file: UDP and timers on the event loop; no meaning of datagrams.  One wake-up takes what waits (a bounded
+batch), commits it inline and answers.  Inline, because a commit is mostly shorter than handing it to a thread and back;
+meanwhile the kernel's buffer collects the next batch, which grows with the time that a commit takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rataccess.errors import ConfigurationError, DiskFull, StoreError
+from rataccess.services.core import Datagram, ServiceCore
+from rataccess.services.forward import Forwarder, append_all
+
+logger = logging.getLogger("rataccess.services")
+
+MOST_IN_BATCH = 256
+"""Datagrams for one commit: at 25 records each and 10,000 records a second, about two thirds of a second of patience."""
+RECEIVE_BUFFER = 8 * 1024 * 1024
+"""Bytes that wait in the kernel during a commit: 8,000 datagrams of 1 kB."""
+_LARGEST_DATAGRAM = 65_535
+_TICK = 1.0
+_FORWARD_AFTER = 0.1
+_FORWARD_AGAIN = 5.0
+_ANCILLARY_BYTES = socket.CMSG_SPACE(20)
+_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's <linux/in.h>; Python 3.11 does not name it
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a datagram came from, and at which of our addresses it arrived: the answer leaves from there."""
+
+    address: Any
+    ancillary: tuple[tuple[int, int, bytes], ...] = ()
+
+
+class Server:
+    """One service on one UDP socket."""
+
+    def __init__(self, core: ServiceCore, host: str, port: int, forwarder: Forwarder | None = None) -> None:
+        self._core = core
+        self._host, self._port = host, port
+        self._forwarder = forwarder
+        self._socket: socket.socket | None = None
+        self._buffer = bytearray(_LARGEST_DATAGRAM)
+        self._tick: asyncio.TimerHandle | None = None
+        self._forward: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self._core.service} {self.address if self._socket else 'closed'}>"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on."""
+        assert self._socket is not None
+        name = self._socket.getsockname()
+        return name[0], name[1]
+
+    def open(self) -> None:
+        """Listen.  Raises `ConfigurationError` where the address cannot be had."""
+        self._ended = asyncio.get_running_loop().create_future()
+        if self._forwarder is not None:
+            self._forwarder.open()
+            self._forward_in(0)
+        self._socket = listen(self._host, self._port)
+        asyncio.get_running_loop().add_reader(self._socket, self._guarded, self._receive)
+        logger.info("%s service listens on %s port %d (UDP)", self._core.service, *self.address)
+
+    async def run(self) -> None:
+        """Serve until `stop`; raises what made it impossible to go on (`StoreCorrupt`, a defect)."""
+        assert self._ended is not None
+        await self._ended
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def close(self) -> None:
+        """Stop listening, forward everything, keep the counters.  Idempotent."""
+        if self._socket is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._socket)
+        for timer in (self._tick, self._forward):
+            if timer is not None:
+                timer.cancel()
+        self._socket.close()
+        self._socket = None
+        self._core.save_counters()
+        if self._forwarder is not None:
+            append_all(self._forwarder)
+            self._forwarder.close()
+
+    def _guarded(self, work: Any) -> None:
+        """Run a callback of the loop; what it cannot handle ends `run`."""
+        try:
+            work()
+        except Exception as error:
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_exception(error)
+            else:
+                logger.exception("after the end")
+
+    # --- datagrams ------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        batch = self._drain()
+        if not batch:
+            return
+        self._send(self._core.process(batch))
+        if self._tick is None and self._core.busy:
+            self._tick = asyncio.get_running_loop().call_later(_TICK, self._guarded, self._on_tick)
+        if self._forward is None:
+            self._forward_in(_FORWARD_AFTER)
+
+    def _drain(self) -> list[Datagram]:
+        assert self._socket is not None
+        batch: list[Datagram] = []
+        while len(batch) < MOST_IN_BATCH:
+            try:
+                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:  # an ICMP error of an earlier answer: it says nothing about this socket
+                logger.debug("receive: %s", error)
+                continue
+            batch.append((bytes(memoryview(self._buffer)[:size]), Peer(address, _answer_from(ancillary))))
+        return batch
+
+    def _send(self, datagrams: Sequence[Datagram]) -> None:
+        assert self._socket is not None
+        for data, peer in datagrams:
+            assert isinstance(peer, Peer)
+            try:
+                self._socket.sendmsg([data], peer.ancillary, 0, peer.address)
+            except OSError as error:  # buffer full, no route: the device asks again
+                self._core.count("answers that could not be sent")
+                logger.debug("send: %s", error)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        try:
+            self._send(self._core.tick())
+        except DiskFull as error:
+            logger.warning("nothing is sent unasked: %s", error)
+        if self._core.busy:
+            self._tick = asyncio.get_running_loop().call_later(_TICK, self._guarded, self._on_tick)
+
+    # --- forwarding -----------------------------------------------------------------------------------------------------
+
+    def _forward_in(self, seconds: float) -> None:
+        if self._forwarder is not None:
+            self._forward = asyncio.get_running_loop().call_later(seconds, self._guarded, self._on_forward)
+
+    def _on_forward(self) -> None:
+        self._forward = None
+        assert self._forwarder is not None
+        try:
+            if self._forwarder.forward():
+                self._forward_in(0)
+        except StoreError as error:
+            if not isinstance(error, DiskFull):
+                raise
+            logger.warning("records wait to be forwarded: %s", error)
+            self._forward_in(_FORWARD_AGAIN)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A UDP socket on `host`, non-blocking, that tells at which address each datagram arrived.
+
+    `::` takes IPv4 as well; where the machine has no IPv6 it is `0.0.0.0`.  Raises `ConfigurationError`.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return _bound(family, address)
+    except OSError as error:
+        if host == "::":
+            return listen("0.0.0.0", port)
+        raise ConfigurationError(f"cannot listen on {host} port {port} (UDP): {error.strerror or error}") from error
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    result = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            result.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            result.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            result.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        _enlarge(result)
+        result.bind(address)
+    except BaseException:
+        result.close()
+        raise
+    return result
+
+
+def _enlarge(udp: socket.socket) -> None:
+    try:  # beyond net.core.rmem_max, with the capability to administer networks
+        udp.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_RCVBUFFORCE", 33), RECEIVE_BUFFER)
+    except OSError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
+def _answer_from(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[tuple[int, int, bytes], ...]:
+    """Packet information for an answer from the address at which the datagram arrived (ip(7), RFC 3542 section 6.1)."""
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= 12:
+            return ((level, kind, struct.pack("@I4s4s", 0, data[4:8], b"\0\0\0\0")),)
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= 20:
+            return ((level, kind, data[:16] + struct.pack("@I", 0)),)
+    return ()

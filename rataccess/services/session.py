@@ -1,0 +1,128 @@
+"""One device, as a service knows it while it is heard.
+
+Rules of this file: puts together keys, what came in, what goes out.  No network: addresses are opaque.  Everything here can
+be made again from the store, except where the device was last heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import cbor2
+
+from rataccess import wire
+from rataccess.objects import Service, Urgency
+from rataccess.security import SecureContext
+from rataccess.services.inbound import Inbound, check
+from rataccess.services.keyfile import DeviceEntry
+from rataccess.services.outbound import Outbound
+from rataccess.services.settings import ServerSettings
+from rataccess.services.store import Changes, Device, ServiceStore, number_set_bytes
+
+NEVER = float("-inf")
+_PROTECTION_COST = 40
+"""Most that CoAP and OSCORE add to a body: header 4, token 8, option 10, marker 1, code 1, marker 1, tag 8, and some air."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both clocks, in seconds."""
+
+    wall: float
+    monotonic: float
+
+
+class Session:
+    """One device's state.  `heard_at` is on the monotonic clock."""
+
+    def __init__(
+        self,
+        entry: DeviceEntry,
+        store: ServiceStore,
+        service: Service,
+        settings: ServerSettings,
+        count: Callable[[str], None],
+        now: float,
+    ) -> None:
+        kid = bytes.fromhex(entry.kid)
+        self.kid = kid
+        self.entry = entry
+        self.device: Device = store.device(entry.serial_number, kid)
+        self.context = SecureContext(
+            sender_id=b"",
+            recipient_id=kid,
+            secret=bytes.fromhex(entry.secret),
+            memory=store,
+            name=f"device.{entry.kid}",
+            replay_state=self.device.replay,
+        )
+        self._store = store
+        self._service = service
+        self._push_for = settings.push_for
+        self._limit = settings.answer_bytes - _PROTECTION_COST
+        if service is Service.MANAGEMENT:
+            self._push_environment(now)
+        self.inbound = Inbound(store, self.device, settings.partial_bytes, count)
+        self.outbound = Outbound(store, self.device, count)
+        self.address: Hashable | None = None
+        self.heard_at = NEVER
+        self.link: str | None = None
+        self.generation = 0
+
+    def __repr__(self) -> str:
+        return f"<Session {self.entry.serial_number} kid={self.entry.kid} received={self.inbound.received.floor}>"
+
+    def refresh(self, entry: DeviceEntry, now: float) -> None:
+        """Another process has changed the store or the key file: look at both again (`now` in wall seconds)."""
+        self.entry = entry
+        if self._service is Service.MANAGEMENT:
+            self._push_environment(now)
+        self.outbound.refresh()
+
+    def _push_environment(self, now: float) -> None:
+        """Put the merged environment among the records for the device, where it is another than the last one put there."""
+        merged = self._store.environment(self.entry.serial_number, self.entry.fleets)
+        encoded = cbor2.dumps(dict(sorted(merged.items())))
+        if encoded != (self.device.environment or cbor2.dumps({})):
+            self._store.enqueue(self.device.id, wire.ENVIRONMENT_QUEUE, encoded, Urgency.PROMPT, now)
+            self.device.environment = encoded
+
+    def heard(self, address: Hashable, now: Now) -> None:
+        """An authentic message came from `address`."""
+        if now.monotonic - self.heard_at > self._push_for:
+            self.outbound.hurry()
+        self.address, self.heard_at = address, now.monotonic
+
+    def apply(self, body: bytes, now: Now, changes: Changes) -> wire.Message:
+        """Take the body of an authentic message; raises `ObjectError`, with nothing changed, where it is malformed."""
+        message = wire.decode_message(body, floor=self.inbound.received.floor, now=now.wall)
+        check(message)
+        self.link = message.control.get(wire.LINK, self.link)
+        self.outbound.apply(message, changes)
+        self.inbound.apply(message, now.wall, changes)
+        return message
+
+    def save(self, wall: float, changes: Changes) -> None:
+        """Have the received numbers and the replay window kept with the rest of the batch."""
+        row = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link)
+        changes.devices[self.device.id] = row
+
+    def answer(self, message: wire.Message, now: Now) -> bytes:
+        """The body of the answer to `message`."""
+        control: dict[int, object] = {}
+        if wire.TIME in message.control:
+            control[wire.TIME] = round(now.wall * 1000)
+        if len(self.inbound.partials):
+            control[wire.PARTIAL] = self.inbound.partials.report(self._limit)
+        received = self.inbound.received
+        anything = received.floor > 0 or any(True for _ in received.ranges())
+        return self.outbound.fill(self._limit, received if anything else None, control, now.monotonic, now.wall)
+
+    def may_push(self, now: float) -> bool:
+        """Whether a record is due and the device was heard a short while ago."""
+        return now - self.heard_at <= self._push_for and self.outbound.due(now)
+
+    def push(self, now: Now) -> bytes:
+        """The body of an unasked request with records that are due."""
+        return self.outbound.fill(self._limit, None, {}, now.monotonic, now.wall)
