@@ -19,7 +19,7 @@ from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, Secur
 from rataccess.objects import Service
 from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, RequestIdentity, SecureContext, peek
 from rataccess.services.keyfile import KeyFile
-from rataccess.services.session import Now, Session
+from rataccess.services.session import PUSH_TOKEN_BYTES, Now, Session
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, ServiceStore
 
@@ -32,10 +32,9 @@ _KEPT_ANSWERS = 1024
 """Answers kept for confirmable requests that come twice (RFC 7252 section 4.2)."""
 _OPEN_PUSHES = 4096
 """Unasked requests whose answer is still awaited; the oldest is forgotten first."""
-_TOKEN_BYTES = 3
 
 Datagram = tuple[bytes, Hashable]
-"""Bytes, and an address that means something to the caller only."""
+"""Bytes, and an address that means something to the caller only; its `str` tells it from others."""
 
 
 @dataclass(slots=True)
@@ -178,7 +177,7 @@ class ServiceCore:
             self.count("malformed messages")
             return BAD_REQUEST, b""
         self.count("messages")
-        return CHANGED, session.answer(message, now)
+        return CHANGED, session.answer(message, request.token, now)
 
     def _response(self, data: bytes, address: Hashable, header: Header, now: Now, batch: _Batch) -> None:
         kid, context, identity = self._pushes.get(header.token, (b"", None, None))
@@ -286,7 +285,7 @@ class ServiceCore:
         yield data, session.address
 
     def _free_token(self) -> bytes:
-        while (token := secrets.token_bytes(_TOKEN_BYTES)) in self._pushes:
+        while (token := secrets.token_bytes(PUSH_TOKEN_BYTES)) in self._pushes:
             pass
         return token
 

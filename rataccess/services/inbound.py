@@ -6,6 +6,7 @@ network, no clock.  What is checked is checked before anything changes: a messag
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 
 from rataccess import wire
 from rataccess.errors import ObjectError
-from rataccess.numbers import MAX_NUMBER
+from rataccess.numbers import MAX_NUMBER, NumberSet
 from rataccess.objects import decode
 from rataccess.services.partials import Partials
 from rataccess.services.store import Changes, Device, ServiceStore
@@ -23,6 +24,8 @@ MOST_GAPS = 4096
 """Separate ranges of record numbers kept for one device; a number that would make more waits until gaps have closed."""
 MOST_QUEUES = 4096
 """Queue names kept for one device."""
+ANSWER_LIMIT = 17
+"""Control key: the largest CoAP message that the device can be sent over this path, in bytes."""
 _MOST_LINK = 32
 _MOST_RANGES = 2048
 
@@ -31,6 +34,7 @@ def check(message: Message) -> None:
     """Raise `ObjectError` where a control value is of the wrong kind (docs/wire.md, Control)."""
     control = message.control
     base, link, partial = control.get(wire.BASE, 1), control.get(wire.LINK, ""), control.get(wire.PARTIAL, {})
+    limit = control.get(ANSWER_LIMIT, 0)
     if type(base) is not int or not 1 <= base <= MAX_NUMBER:
         raise ObjectError("control 1 is a record number")
     if not isinstance(link, str) or len(link) > _MOST_LINK:
@@ -41,6 +45,8 @@ def check(message: Message) -> None:
         raise ObjectError("control 0 from a device is null")
     if control.get(wire.MORE, True) is not True:
         raise ObjectError("control 3 is true")
+    if type(limit) is not int or not 0 <= limit <= MAX_NUMBER:
+        raise ObjectError("control 17 is a count of bytes")
 
 
 def _is_ranges(number: Any, edges: Any) -> bool:
@@ -61,13 +67,12 @@ class Inbound:
         self.queues = store.queues(device.id)
         self.partials = Partials(store, device.id, quota, count)
 
-    def apply(self, message: Message, now: float, changes: Changes) -> None:
-        """Take a message that `check` has passed, received at `now` (seconds since 1970)."""
+    def apply(self, message: Message, now: float, link: str | None, changes: Changes) -> None:
+        """Take a message that `check` has passed, received at `now` (seconds since 1970) over `link`, where known."""
         base = message.control.get(wire.BASE)
         if base is not None and base > self.received.floor + 1:
             self.received.raise_floor(base - 1)
             self.partials.void_below(base, changes)
-        link = message.control.get(wire.LINK) or None
         gaps = sum(1 for _ in self.received.ranges())
         for record in message.records:
             if record.number in self.received:
@@ -77,6 +82,16 @@ class Inbound:
             else:
                 gaps += record.number != self.received.floor + 1
                 self._take(record, now, link, changes)
+
+    def acknowledgement(self, records: list[WireRecord], most_ranges: int) -> NumberSet:
+        """What has arrived, in at most `most_ranges` ranges above the floor: those of `records` first, then the lowest."""
+        ranges = list(self.received.ranges())
+        if len(ranges) <= most_ranges:
+            return self.received
+        starts = [start for start, _ in ranges]
+        own = {bisect_right(starts, record.number) - 1 for record in records} - {-1}
+        chosen = sorted([*own, *(set(range(len(ranges))) - own)][:most_ranges])
+        return NumberSet(self.received.floor, [ranges[index] for index in chosen])
 
     def _take(self, record: WireRecord, now: float, link: str | None, changes: Changes) -> None:
         self._learn_name(record, changes)

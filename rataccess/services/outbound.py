@@ -130,10 +130,8 @@ class Outbound:
     def _builder(
         self, limit: int, acknowledged: NumberSet | None, control: dict[int, Any], wall: float
     ) -> MessageBuilder:
-        floor, ranges = None if self.peer is None else self.peer.floor, min(64, limit // 12)
-        return MessageBuilder(
-            limit, floor=floor, now=wall, acknowledged=acknowledged, control=control, most_ranges=ranges
-        )
+        floor = None if self.peer is None else self.peer.floor
+        return MessageBuilder(limit, floor=floor, now=wall, acknowledged=acknowledged, control=control)
 
     def _mark(self, records: list[WireRecord], now: float) -> None:
         for record in records:

@@ -106,11 +106,12 @@ class Partials:
         if self._records.pop(number, None) is not None:
             changes.finish((self._device, number))
 
-    def report(self, limit: int) -> dict[int, list[int]]:
-        """Control 2: what is held of the lowest unfinished records, less of it where a message has few bytes."""
-        lowest = sorted(self._records)[: max(1, min(_REPORTED_RECORDS, limit // 200))]
+    def report(self, touched: set[int], limit: int) -> dict[int, list[int]]:
+        """Control 2: what is held of unfinished records, those of `touched` first; less where a message has few bytes."""
+        first = sorted(self._records, key=lambda number: (number not in touched, number))
         most = max(1, min(_REPORTED_RANGES, limit // 100))
-        return {n: [edge for pair in self._records[n].ranges()[:most] for edge in pair] for n in lowest}
+        reported = first[: max(1, min(_REPORTED_RECORDS, limit // 200))]
+        return {n: [edge for pair in self._records[n].ranges()[:most] for edge in pair] for n in reported}
 
     def _begin(self, record: WireRecord, changes: Changes) -> Partial:
         assert record.total is not None

@@ -9,7 +9,7 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE devices(
   id INTEGER PRIMARY KEY, serial_number TEXT NOT NULL, kid BLOB NOT NULL,
-  received BLOB, replay BLOB, heard_at REAL, link TEXT,
+  received BLOB, replay BLOB, heard_at REAL, link TEXT, paths BLOB,
   last_number INTEGER NOT NULL DEFAULT 0, environment BLOB,
   UNIQUE (serial_number, kid)) STRICT;
 CREATE TABLE queues(

@@ -40,6 +40,9 @@ class Peer:
     address: Any
     ancillary: tuple[tuple[int, int, bytes], ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.address[0]} {self.address[1]}"
+
 
 class Server:
     """One service on one UDP socket."""

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import cbor2
 
 from rataccess import wire
+from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
-from rataccess.services.inbound import Inbound, check
+from rataccess.services.inbound import ANSWER_LIMIT, Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.outbound import Outbound
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, Device, ServiceStore, number_set_bytes
 
 NEVER = float("-inf")
-_PROTECTION_COST = 40
-"""Most that CoAP and OSCORE add to a body: header 4, token 8, option 10, marker 1, code 1, marker 1, tag 8, and some air."""
+_ANSWER_COST = 16
+"""What an answer adds to its body besides the token: header 4, option 1, marker 1, code 1, marker 1, tag 8."""
+PUSH_TOKEN_BYTES = 3
+_SMALLEST_ANSWER = 48
+"""A device that asks for less gets this: head, acknowledgement and time."""
+_MOST_PATHS = 8
+"""Addresses remembered of one device: it has a few radios, and NATs give each a new address at times."""
+
+
+_NOTHING_RECEIVED = NumberSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,10 @@ class Session:
         self._store = store
         self._service = service
         self._push_for = settings.push_for
-        self._limit = settings.answer_bytes - _PROTECTION_COST
+        self._most = settings.answer_bytes
+        self._paths: dict[str, tuple[str | None, int | None]] = {}
+        for key, link, limit in cbor2.loads(self.device.paths) if self.device.paths else ():
+            self._paths[key] = link, limit
         if service is Service.MANAGEMENT:
             self._push_environment(now)
         self.inbound = Inbound(store, self.device, settings.partial_bytes, count)
@@ -98,26 +111,43 @@ class Session:
         """Take the body of an authentic message; raises `ObjectError`, with nothing changed, where it is malformed."""
         message = wire.decode_message(body, floor=self.inbound.received.floor, now=now.wall)
         check(message)
-        self.link = message.control.get(wire.LINK, self.link)
+        self.link = self._learn_path(message.control)
         self.outbound.apply(message, changes)
-        self.inbound.apply(message, now.wall, changes)
+        self.inbound.apply(message, now.wall, self.link, changes)
         return message
+
+    def _learn_path(self, control: dict[int, Any]) -> str | None:
+        """The link that the message came over: what the device last said of it to this address."""
+        key = str(self.address)
+        link, limit = self._paths.pop(key, (None, None))
+        self._paths[key] = control.get(wire.LINK, link) or None, control.get(ANSWER_LIMIT, limit) or None
+        while len(self._paths) > _MOST_PATHS:
+            del self._paths[next(iter(self._paths))]
+        return self._paths[key][0]
 
     def save(self, wall: float, changes: Changes) -> None:
         """Have the received numbers and the replay window kept with the rest of the batch."""
-        row = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link)
+        paths = cbor2.dumps([[key, *path] for key, path in self._paths.items()])
+        row = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link, paths)
         changes.devices[self.device.id] = row
 
-    def answer(self, message: wire.Message, now: Now) -> bytes:
+    def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes:
         """The body of the answer to `message`."""
-        control: dict[int, object] = {}
+        limit = self._limit() - _ANSWER_COST - len(token)
+        control: dict[int, Any] = {}
         if wire.TIME in message.control:
             control[wire.TIME] = round(now.wall * 1000)
         if len(self.inbound.partials):
-            control[wire.PARTIAL] = self.inbound.partials.report(self._limit)
-        received = self.inbound.received
-        anything = received.floor > 0 or any(True for _ in received.ranges())
-        return self.outbound.fill(self._limit, received if anything else None, control, now.monotonic, now.wall)
+            touched = {record.number for record in message.records if record.offset is not None}
+            control[wire.PARTIAL] = self.inbound.partials.report(touched, limit)
+        received = self.inbound.acknowledgement(message.records, min(64, limit // 18))
+        known = message.records or received != _NOTHING_RECEIVED
+        return self.outbound.fill(limit, received if known else None, control, now.monotonic, now.wall)
+
+    def _limit(self) -> int:
+        """Bytes of the largest CoAP message for the address last heard."""
+        told = self._paths.get(str(self.address), (None, None))[1]
+        return self._most if told is None else min(self._most, max(_SMALLEST_ANSWER, told))
 
     def may_push(self, now: float) -> bool:
         """Whether a record is due and the device was heard a short while ago."""
@@ -125,4 +155,5 @@ class Session:
 
     def push(self, now: Now) -> bytes:
         """The body of an unasked request with records that are due."""
-        return self.outbound.fill(self._limit, None, {}, now.monotonic, now.wall)
+        limit = self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
+        return self.outbound.fill(limit, None, {}, now.monotonic, now.wall)

@@ -44,6 +44,8 @@ class Device:
     """The highest record number given to a record for this device."""
     environment: bytes | None
     """The environment, encoded, that was last put among the records for this device."""
+    paths: bytes | None
+    """What the device has told of the paths it is heard over, encoded."""
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Changes:
     """What one batch does to the store.  Rows are in the order of the tables' columns."""
 
     devices: dict[int, Row] = field(default_factory=dict)
-    """`received, replay, heard_at, link` by device."""
+    """`received, replay, heard_at, link, paths` by device."""
     records: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
     queues: dict[Key, str] = field(default_factory=dict)
@@ -155,14 +157,14 @@ class ServiceStore:
 
     def _find_device(self, serial_number: str, kid: bytes) -> Device | None:
         row = self.connection.execute(
-            "SELECT id, serial_number, kid, received, replay, last_number, environment FROM devices"
+            "SELECT id, serial_number, kid, received, replay, last_number, environment, paths FROM devices"
             " WHERE serial_number = ? AND kid = ?",
             (serial_number, kid),
         ).fetchone()
         if row is None:
             return None
-        id_, serial_number, kid, received, replay, last_number, environment = row
-        return Device(id_, serial_number, kid, _number_set(received), replay, last_number, environment)
+        id_, serial_number, kid, received, replay, last_number, environment, paths = row
+        return Device(id_, serial_number, kid, _number_set(received), replay, last_number, environment, paths)
 
     def queues(self, device: int) -> dict[int, str]:
         """Names of the device's queues by id."""
@@ -268,7 +270,7 @@ class ServiceStore:
             many("DELETE FROM outbound WHERE device = ? AND number = ?", changes.acknowledged)
             many("UPDATE outbound_queues SET known = 1 WHERE device = ? AND id = ?", changes.known_queues)
             states = ((*row, device) for device, row in changes.devices.items())
-            many("UPDATE devices SET received = ?, replay = ?, heard_at = ?, link = ? WHERE id = ?", states)
+            many("UPDATE devices SET received = ?, replay = ?, heard_at = ?, link = ?, paths = ? WHERE id = ?", states)
             many("INSERT OR REPLACE INTO counters VALUES (?, ?)", counters.items())
 
     def counters(self) -> dict[str, int]:
