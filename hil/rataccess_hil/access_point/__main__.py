@@ -56,9 +56,9 @@ def _arguments() -> argparse.ArgumentParser:
 def _make(given: argparse.Namespace) -> AccessPoint:
     common = {"delay": given.delay, "loss": given.loss, "mtu": given.mtu}
     if given.kind == "relay":
-        return RelayAccessPoint(dict(given.nat), **common)
+        return RelayAccessPoint(given.nat, **common)
     return TunAccessPoint(
-        dict(given.nat),
+        given.nat,
         interface=given.interface,
         namespace=NetworkNamespace(given.namespace) if given.namespace else None,
         address=given.address,

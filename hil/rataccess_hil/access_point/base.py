@@ -11,12 +11,15 @@ import random
 import socket
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 Address = tuple[str, int]
 """IPv4 address and UDP port."""
+
+AddressMap = Mapping[Address, Address] | Iterable[tuple[Address, Address]]
+"""Public to real; pairs, where several public addresses have port 0."""
 
 FLOWS = 1024
 """Flows kept; the oldest unused is forgotten, as in a home router's table."""
@@ -63,9 +66,10 @@ class AccessPoint(ABC):
     """
 
     def __init__(
-        self, nat: Mapping[Address, Address], *, delay: float = 0.0, loss: float = 0.0, mtu: int = 1400, seed: int = 1
+        self, nat: AddressMap, *, delay: float = 0.0, loss: float = 0.0, mtu: int = 1400, seed: int = 1
     ) -> None:
-        self.nat: dict[Address, Address] = dict(nat)
+        self._wanted = list(nat.items()) if isinstance(nat, Mapping) else list(nat)
+        self.nat: dict[Address, Address] = dict(self._wanted)
         self.delay = delay
         self.loss = loss
         self.mtu = mtu

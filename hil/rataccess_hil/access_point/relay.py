@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from rataccess_hil.access_point.base import BATCH, AccessPoint, Address
+from rataccess_hil.access_point.base import BATCH, AccessPoint, Address, AddressMap
 from rataccess_hil.access_point.control import ControlServer
 
 
 class RelayAccessPoint(AccessPoint):
     """Relays between loopback addresses.
 
-    A public address may have port 0: the kernel then gives a free one at `start`, and `nat` has it.  With `control`, the
+    Public addresses may have port 0: the kernel then gives free ones at `start`, and `nat` has them.  With `control`, the
     path of a UNIX socket to be made, the device's driver and other processes can reach the controls.
     """
 
     def __init__(
         self,
-        nat: Mapping[Address, Address],
+        nat: AddressMap,
         *,
         control: Path | None = None,
         rat: str = "wifi",
@@ -46,7 +45,7 @@ class RelayAccessPoint(AccessPoint):
     async def start(self) -> None:
         """See `AccessPoint.start`."""
         try:
-            self.nat = {self._listen(public): real for public, real in self.nat.items()}
+            self.nat = {self._listen(public): real for public, real in self._wanted}
             if self._server:
                 await self._server.start()
         except BaseException:

@@ -11,9 +11,8 @@ import asyncio
 import fcntl
 import os
 import struct
-from collections.abc import Mapping
 
-from rataccess_hil.access_point.base import BATCH, AccessPoint, Address
+from rataccess_hil.access_point.base import BATCH, AccessPoint, Address, AddressMap
 from rataccess_hil.access_point.namespaces import NetworkNamespace, ip
 from rataccess_hil.access_point.packets import (
     FRAGMENTATION_NEEDED,
@@ -42,7 +41,7 @@ class TunAccessPoint(AccessPoint):
 
     def __init__(
         self,
-        nat: Mapping[Address, Address],
+        nat: AddressMap,
         *,
         interface: str = "wlan0",
         namespace: NetworkNamespace | None = None,

@@ -1,0 +1,422 @@
+"""The contract of `rataccess.transport.Transport`, as tests.
+
+Rules of this file: floors 0 to 2, pytest and hypothesis only; no medium is known here.  Each test names the clause that it
+holds.  No test sleeps; each wait is bounded by `limit`, which only a failure reaches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar, runtime_checkable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rataccess.errors import Closed, NotNow, PacketTooLarge, ServiceRefused, TransportBroken, TransportError
+from rataccess.objects import Service
+from rataccess.testing.resources import nothing_left, settled, within
+from rataccess.transport import Downlink, Hints, Packet, Transport
+
+T = TypeVar("T")
+
+
+class TransportRig(ABC):
+    """A medium with its far side, for one test."""
+
+    services: tuple[Service, ...] = tuple(Service)
+    """The services that the transports of `build` reach."""
+
+    @abstractmethod
+    def build(self) -> Transport:
+        """A new transport over the medium, not opened."""
+
+    @abstractmethod
+    async def received(self) -> Packet:
+        """The next packet that arrives at the far side, with the service that got it."""
+
+    @abstractmethod
+    async def answer(self, packet: Packet) -> None:
+        """Have that service send these bytes to the device; the service has heard from the device before."""
+
+
+@runtime_checkable
+class BreaksMedium(Protocol):
+    """The medium can break."""
+
+    async def break_medium(self) -> None:
+        """Make the medium unusable, for good and noticeably (port gone, interface gone)."""
+        ...
+
+
+@runtime_checkable
+class HangsMedium(Protocol):
+    """The medium can stop to answer without any sign."""
+
+    async def hang_medium(self) -> None:
+        """From now on everything vanishes and nothing is answered."""
+        ...
+
+
+@runtime_checkable
+class RefusesService(Protocol):
+    """The network can tell that nobody listens."""
+
+    async def refuse(self, service: Service) -> None:
+        """From now on packets for that service are refused."""
+        ...
+
+
+@runtime_checkable
+class ShrinksMtu(Protocol):
+    """The largest packet can become smaller while the transport is open."""
+
+    async def shrink_mtu(self, transport: Transport) -> None:
+        """Make it smaller; packets of the old size may be needed for the transport to learn of it."""
+        ...
+
+
+class TransportContract(ABC):
+    """Every clause of `Transport`.  Override `make`."""
+
+    pytestmark = pytest.mark.asyncio
+
+    limit = 10.0
+    """Seconds that anything may take before it counts as hung."""
+    close_limit = 30.0
+    """Seconds that `aclose` may take on a medium that hangs."""
+
+    @abstractmethod
+    def make(self) -> AbstractAsyncContextManager[TransportRig]:
+        """A fresh rig."""
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[TransportRig, Transport]]:
+        """A rig and an open transport from which every service has heard."""
+        async with self.make() as rig:
+            transport = rig.build()
+            try:
+                await within(self.limit, transport.open(), "open")
+                for service in rig.services:
+                    await self.carry(rig, transport, Packet(b"hello", service))
+                yield rig, transport
+            finally:
+                await within(self.close_limit, transport.aclose(), "aclose")
+
+    async def send(self, transport: Transport, packet: Packet) -> None:
+        """Send one packet, with patience where the medium asks for it."""
+
+        async def patiently() -> None:
+            while True:
+                try:
+                    await transport.send(packet)
+                    return
+                except NotNow as later:
+                    await asyncio.sleep(later.retry_after)
+
+        await within(self.limit, patiently(), "send")
+
+    async def carry(self, rig: TransportRig, transport: Transport, packet: Packet) -> None:
+        """Send one packet and see it arrive, unchanged."""
+        await self.send(transport, packet)
+        arrived = await within(self.limit, rig.received(), "arrival at the service")
+        assert arrived == packet
+
+    async def fetch(self, rig: TransportRig, transport: Transport, packet: Packet) -> None:
+        """Have the far side send one packet and receive it, unchanged."""
+        await rig.answer(packet)
+        assert await within(self.limit, transport.receive(), "receive") == packet
+
+    # --- opening and closing ------------------------------------------------------------------------------------------
+
+    async def test_constructor_opens_nothing(self) -> None:
+        """The constructor opens nothing: no file, task or thread; such a transport can be closed."""
+        async with self.make() as rig:
+            before = await settled()
+            transport = rig.build()
+            await nothing_left(before)
+            await within(self.limit, transport.aclose(), "aclose of a transport that was never opened")
+
+    async def test_closing_frees_everything(self) -> None:
+        """`aclose` frees everything that `open` took."""
+        async with self.make() as rig:
+            warm = rig.build()  # what a process loads once is not the transport's
+            await within(self.limit, warm.open(), "open")
+            await within(self.limit, warm.aclose(), "aclose")
+            before = await settled()
+            transport = rig.build()
+            await within(self.limit, transport.open(), "open")
+            await within(self.limit, transport.aclose(), "aclose")
+            await nothing_left(before)
+
+    async def test_closing_is_idempotent(self) -> None:
+        """`aclose` again does nothing; also twice at once."""
+        async with self.opened() as (_, transport):
+            both = asyncio.gather(transport.aclose(), transport.aclose())
+            await within(self.limit, _all(both), "aclose, twice at once")
+            await within(self.limit, transport.aclose(), "aclose, again")
+
+    async def test_closed_transport_says_closed(self) -> None:
+        """After `aclose`, `send` and `receive` raise `Closed`."""
+        async with self.opened() as (rig, transport):
+            await transport.aclose()
+            with pytest.raises(Closed):
+                await within(self.limit, transport.send(Packet(b"late", rig.services[0])), "send")
+            with pytest.raises(Closed):
+                await within(self.limit, transport.receive(), "receive")
+
+    async def test_closing_wakes_receive(self) -> None:
+        """A waiting `receive` raises `Closed` at `aclose`."""
+        async with self.opened() as (_, transport):
+            waiting = asyncio.create_task(transport.receive())
+            await asyncio.sleep(0)
+            await within(self.limit, transport.aclose(), "aclose")
+            with pytest.raises(Closed):
+                await within(self.limit, _all(waiting), "the waiting receive")
+
+    async def test_reopening_the_medium(self) -> None:
+        """A closed transport leaves the medium to the next one."""
+        async with self.opened() as (rig, transport):
+            await transport.aclose()
+            successor = rig.build()
+            try:
+                await within(self.limit, successor.open(), "open")
+                await self.carry(rig, successor, Packet(b"successor", rig.services[0]))
+            finally:
+                await within(self.limit, successor.aclose(), "aclose")
+
+    # --- packets ------------------------------------------------------------------------------------------------------
+
+    async def test_packets_pass_both_ways(self) -> None:
+        """A packet arrives as it was sent, in both directions, for each service."""
+        async with self.opened() as (rig, transport):
+            for service in rig.services:
+                await self.carry(rig, transport, Packet(b"up", service))
+                await self.fetch(rig, transport, Packet(b"down", service))
+
+    @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(packets=st.deferred(lambda: st.lists(_packets(), min_size=1, max_size=6)))
+    async def test_any_bytes_pass(self, packets: list[bytes]) -> None:
+        """A packet is opaque: any bytes pass unchanged, in both directions, up to the MTU."""
+        async with self.opened() as (rig, transport):
+            for number, data in enumerate(packets):
+                packet = Packet(data[: transport.hints.mtu], rig.services[number % len(rig.services)])
+                await self.carry(rig, transport, packet)
+                await self.fetch(rig, transport, packet)
+
+    async def test_services_are_kept_apart(self) -> None:
+        """A packet goes to its own service only, and says from which it came, with both at once."""
+        async with self.opened() as (rig, transport):
+            if len(rig.services) < 2:
+                pytest.skip("this medium reaches one service only")
+            sent = [Packet(f"{service} {n}".encode(), service) for n in range(4) for service in rig.services]
+            for packet in sent:
+                await self.send(transport, packet)
+            arrived = [await within(self.limit, rig.received(), "arrival at the service") for _ in sent]
+            assert sorted(arrived, key=repr) == sorted(sent, key=repr)
+            for packet in sent:
+                await rig.answer(packet)
+            came = [await within(self.limit, transport.receive(), "receive") for _ in sent]
+            assert sorted(came, key=repr) == sorted(sent, key=repr)
+
+    async def test_largest_packet_passes(self) -> None:
+        """A packet of exactly `hints.mtu` bytes passes."""
+        async with self.opened() as (rig, transport):
+            await self.carry(rig, transport, Packet(bytes(transport.hints.mtu), rig.services[0]))
+
+    async def test_too_large_packet_is_refused(self) -> None:
+        """`PacketTooLarge` says size and limit; nothing was sent, and the transport stays usable."""
+        async with self.opened() as (rig, transport):
+            mtu = transport.hints.mtu
+            with pytest.raises(PacketTooLarge) as caught:
+                await within(self.limit, transport.send(Packet(bytes(mtu + 1), rig.services[0])), "send")
+            assert (caught.value.size, caught.value.limit) == (mtu + 1, mtu)
+            await self.carry(rig, transport, Packet(b"next", rig.services[0]))
+            await self.fetch(rig, transport, Packet(b"answer", rig.services[0]))
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def test_cancelled_receive_loses_nothing(self) -> None:
+        """`receive` may be cancelled at any moment: each packet is returned by it or by a later one, once."""
+        async with self.opened() as (rig, transport):
+            service = rig.services[0]
+            sent = [f"packet {n}".encode() for n in range(12)]
+            came: list[bytes] = []
+            for number, data in enumerate(sent):
+                task = asyncio.create_task(transport.receive())
+                if number % 2:
+                    await asyncio.sleep(0)
+                await rig.answer(Packet(data, service))
+                for _ in range(number // 2):
+                    await asyncio.sleep(0)
+                task.cancel()
+                came += [packet.data for packet in await _unless_cancelled(task)]
+            while len(came) < len(sent):
+                came.append((await within(self.limit, transport.receive(), "receive after a cancelled one")).data)
+            assert sorted(came) == sorted(sent)
+
+    async def test_sending_while_receiving(self) -> None:
+        """One task sends while another receives."""
+        async with self.opened() as (rig, transport):
+            service = rig.services[0]
+            receiving = asyncio.create_task(_receive_some(transport, 8))
+            await asyncio.sleep(0)  # it waits now
+            try:
+                for number in range(8):
+                    packet = Packet(f"packet {number}".encode(), service)
+                    await self.carry(rig, transport, packet)
+                    await rig.answer(packet)
+                came = await within(self.limit, _all(receiving), "receive in another task")
+            finally:
+                receiving.cancel()
+                await asyncio.gather(receiving, return_exceptions=True)
+            assert {packet.data for packet in came} == {f"packet {number}".encode() for number in range(8)}
+
+    # --- hints --------------------------------------------------------------------------------------------------------
+
+    async def test_hints_are_plausible(self) -> None:
+        """`hints` are there before and after `open`, and make sense."""
+        async with self.make() as rig:
+            _check(rig.build().hints)
+        async with self.opened() as (_, transport):
+            _check(transport.hints)
+
+    async def test_changed_hints_are_announced(self) -> None:
+        """Each change of `hints` is announced with the new value, until undone; no change is not."""
+        async with self.opened() as (_, transport):
+            heard: list[Hints] = []
+            undo = transport.on_hints(heard.append)
+            transport.set_hints(response_time=transport.hints.response_time)
+            assert heard == []
+            transport.set_hints(response_time=transport.hints.response_time + 1)
+            assert heard == [transport.hints]
+            undo()
+            transport.set_hints(response_time=transport.hints.response_time + 1)
+            assert len(heard) == 1
+
+    async def test_smaller_mtu_is_announced(self) -> None:
+        """Where the medium carries less than before, the hints say so, and packets of that size pass."""
+        async with self.opened() as (rig, transport):
+            if not isinstance(rig, ShrinksMtu):
+                pytest.skip("the MTU of this medium does not change")
+            before = transport.hints.mtu
+            heard: list[Hints] = []
+            transport.on_hints(heard.append)
+            await within(self.limit, rig.shrink_mtu(transport), "the smaller MTU to be noticed")
+            assert transport.hints.mtu < before
+            assert heard[-1] == transport.hints
+            with pytest.raises(PacketTooLarge):
+                await within(self.limit, transport.send(Packet(bytes(before), rig.services[0])), "send")
+            await self.carry(rig, transport, Packet(bytes(transport.hints.mtu), rig.services[0]))
+
+    # --- trouble ------------------------------------------------------------------------------------------------------
+
+    async def test_broken_medium_is_told(self) -> None:
+        """On a broken medium `send` or `receive` raises `TransportBroken`; then both do, and `aclose` works."""
+        async with self.opened() as (rig, transport):
+            if not isinstance(rig, BreaksMedium):
+                pytest.skip("this medium cannot be broken here")
+            waiting = asyncio.create_task(transport.receive())
+            try:
+                await asyncio.sleep(0)
+                await rig.break_medium()
+                await within(self.limit, self._until_broken(transport, waiting, rig.services[0]), "notice of the break")
+                with pytest.raises(TransportBroken):
+                    await within(self.limit, _all(waiting), "the waiting receive")
+            finally:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            with pytest.raises(TransportBroken):
+                await within(self.limit, transport.send(Packet(b"late", rig.services[0])), "send")
+            with pytest.raises(TransportBroken):
+                await within(self.limit, transport.receive(), "receive")
+            await within(self.close_limit, transport.aclose(), "aclose of a broken transport")
+
+    async def _until_broken(self, transport: Transport, waiting: asyncio.Task[Packet], service: Service) -> None:
+        try:
+            await transport.send(Packet(b"probe", service))
+        except TransportBroken:
+            return
+        await asyncio.wait([waiting])
+
+    async def test_opening_on_a_broken_medium(self) -> None:
+        """`open` raises `TransportBroken` where the bearer does not allow it, and leaves nothing behind."""
+        async with self.make() as rig:
+            if not isinstance(rig, BreaksMedium):
+                pytest.skip("this medium cannot be broken here")
+            transport = rig.build()
+            await rig.break_medium()
+            before = await settled()
+            with pytest.raises(TransportBroken):
+                await within(self.limit, transport.open(), "open on a broken medium")
+            await within(self.close_limit, transport.aclose(), "aclose")
+            await nothing_left(before)
+
+    async def test_closing_on_a_hanging_medium(self) -> None:
+        """`aclose` ends in bounded time even when the medium hangs, and so does a `send` that was under way."""
+        async with self.opened() as (rig, transport):
+            if not isinstance(rig, HangsMedium):
+                pytest.skip("this medium cannot hang")
+            await rig.hang_medium()
+            sending = asyncio.create_task(transport.send(Packet(b"into the void", rig.services[0])))
+            receiving = asyncio.create_task(transport.receive())
+            await asyncio.sleep(0)
+            await within(self.close_limit, transport.aclose(), "aclose on a hanging medium")
+            ends = await within(self.limit, _all(asyncio.gather(sending, receiving, return_exceptions=True)), "send")
+            assert ends[0] is None or isinstance(ends[0], Closed | TransportError), f"send ended with {ends[0]!r}"
+            assert isinstance(ends[1], Closed | TransportBroken), f"receive ended with {ends[1]!r}"
+
+    async def test_refused_service_is_told(self) -> None:
+        """Where nobody listens, `ServiceRefused` names the service; the transport stays usable for the other."""
+        async with self.opened() as (rig, transport):
+            if not isinstance(rig, RefusesService):
+                pytest.skip("this medium does not tell that nobody listens")
+            refused, *others = rig.services
+            await rig.refuse(refused)
+            with pytest.raises(ServiceRefused) as caught:
+                await within(self.limit, self._knock(transport, refused), "the refusal")
+            assert caught.value.service == refused
+            for service in others:
+                await self.carry(rig, transport, Packet(b"still here", service))
+                await self.fetch(rig, transport, Packet(b"so am I", service))
+
+    async def _knock(self, transport: Transport, service: Service) -> None:
+        await transport.send(Packet(b"knock", service))
+        await transport.receive()
+
+
+def _packets() -> st.SearchStrategy[bytes]:
+    """Short ones, and long ones of hostile content: line ends, prompts, escapes, runs, high bytes."""
+    nasty = st.sampled_from([b"\r\nOK\r\n", b"\x1a", b"\x1b", b"+++", b"> ", b'"', b"\0", b"\xff" * 8, b"AT\r"])
+    return st.one_of(st.binary(min_size=1, max_size=64), st.lists(nasty, min_size=1, max_size=200).map(b"".join))
+
+
+def _check(hints: Hints) -> None:
+    assert hints.rat
+    assert hints.mtu > 0
+    assert hints.downlink in Downlink
+    assert hints.response_time > 0
+    assert hints.bitrate is None or hints.bitrate > 0
+    assert hints.cost_per_byte >= 0
+    assert hints.billing_quantum >= 1
+    assert hints.next_slot is None or hints.next_slot >= 0
+
+
+async def _unless_cancelled(task: asyncio.Task[Packet]) -> list[Packet]:
+    try:
+        return [await task]
+    except asyncio.CancelledError:
+        return []
+
+
+async def _receive_some(transport: Transport, count: int) -> list[Packet]:
+    return [await transport.receive() for _ in range(count)]
+
+
+async def _all(future: asyncio.Future[T]) -> T:
+    return await future
