@@ -362,9 +362,12 @@ class Link(Standing):
         if self._held:
             return LinkEvent.HOLD
         rungs = self._session.recoveries
-        await (self._session.close_transport() if kind in RADIO_ANSWERS else self._session.aclose())
         now = self._clock.monotonic()
         remedy = self._remedy = self._remedies.after(error, rungs, now)
+        # A rung finds the driver of a silent radio as it was, so that it may use the port; a port that is lost is closed.
+        usable = kind in RADIO_ANSWERS or (kind is Failure.SILENT and remedy.event is LinkEvent.REPAIR)
+        await (self._session.close_transport() if usable else self._session.aclose())
+        now = self._clock.monotonic()
         self._due = now + remedy.wait
         self._trouble_since = now if self._trouble_since is None else self._trouble_since
         self._rung = rungs[remedy.rung] if remedy.event is LinkEvent.REPAIR else None
@@ -378,7 +381,8 @@ class Link(Standing):
         if not self.faulty:
             log.error("link %s is faulty: %s", self.name, cause)
         self._set(self.evidence, cause, faulty=True)
-        self._finished(ok=False)
+        if self._remedies.rung is None:  # else the ladder still has rungs for a radio that answers
+            self._finished(ok=False)
 
     def _mended(self) -> None:
         self._finished(ok=True)

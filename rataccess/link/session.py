@@ -141,9 +141,15 @@ class Session:
         self._receiving = asyncio.get_running_loop().create_task(run(), name=f"rataccess link {self._name} receive")
 
     async def run(self, rung: Recovery) -> None:
-        """Close everything and run one rung; whatever fails is raised as `RataccessError`."""
-        await self.aclose()
-        await self._limited(rung.name, rung.deadline, rung.run)
+        """Run one rung and close everything; whatever fails is raised as `RataccessError`.
+
+        The transport is closed before; the driver is as it was left: open, or closed where opening it failed.
+        """
+        await self.close_transport()
+        try:
+            await self._limited(rung.name, rung.deadline, rung.run)
+        finally:
+            await self.aclose()
 
     async def close_transport(self) -> None:
         """End receiving and close the transport; logs what fails."""

@@ -29,7 +29,7 @@ class LinkState(enum.StrEnum):
     UP = "up"
     """Packets may be sent."""
     RECOVERING = "recovering"
-    """A rung of the recovery ladder runs; driver and transport are closed."""
+    """A rung of the recovery ladder runs; the transport is closed."""
     FAULTY = "faulty"
     """Past the last rung, or wrong until somebody changes something; tried again rarely."""
     CLOSED = "closed"

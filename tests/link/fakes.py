@@ -6,6 +6,7 @@ Rules of this file: no clock; what takes time sleeps on the event loop, so that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -172,7 +173,7 @@ class FakeDriver(Driver):
         ]
 
     async def _recover(self, name: str) -> None:
-        assert not self.is_open
+        assert not any(transport.is_open for transport in self.radio.transports)
         self.radio.note(name)
         await asyncio.sleep(self.radio.rung_takes)
         if self.radio.cured_by == name:
@@ -231,11 +232,13 @@ class Listener:
         self.hints = 0
         self.recoveries: list[tuple[str, float, bool]] = []
         self.hook: Callable[[Link], None] | None = None
+        self.told = asyncio.Event()
 
     def link_changed(self, link: Link, change: LinkChange) -> None:
         assert link.evidence is change.new
         assert link.ready <= (link.evidence >= Evidence.BEARER), "ready without a bearer"
         self.changes.append(change)
+        self.told.set()
         if not self.ready or self.ready[-1][1] != link.ready:
             self.ready.append((change.at, link.ready))
         if self.hook:
@@ -296,13 +299,19 @@ class Bench:
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was leaked"
 
     async def until(self, condition: Callable[[Link], bool], limit: float = 86_400.0) -> float:
-        """Wait (virtual time, in steps of 10 ms, later coarser) until `condition`; returns the seconds it took."""
+        """Wait (virtual time) until `condition`; returns the seconds it took.
+
+        It is looked at on each change that the listener is told, and else in steps of 10 ms that grow to 5 s.
+        """
         loop = asyncio.get_running_loop()
         begun, step = loop.time(), 0.01
         while not condition(self.link):
             assert loop.time() - begun < limit, f"not within {limit} s: {self.link}"
-            await asyncio.sleep(step)
-            step = min(step * 1.02, 1.0)
+            self.listener.told.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(step, begun + limit - loop.time() + 0.01)):
+                    await self.listener.told.wait()
+            step = min(step * 1.02, 5.0)
         return loop.time() - begun
 
     async def up(self, limit: float = 86_400.0) -> float:

@@ -15,7 +15,7 @@ from rataccess.objects import Service
 from rataccess.transport import Packet
 from tests.link.fakes import PACKET, Bench, Radio
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=0)
 
 
 async def test_climbs_the_evidence_ladder_and_carries_packets() -> None:
@@ -59,7 +59,9 @@ async def test_send_before_up_is_refused_at_once() -> None:
     await bench.link.aclose()
 
 
-@pytest.mark.parametrize("error", [PacketTooLarge(2000, 1200), NotNow("duty cycle", 3.0), ServiceRefused("solution", "x")])
+@pytest.mark.parametrize(
+    "error", [PacketTooLarge(2000, 1200), NotNow("duty cycle", 3.0), ServiceRefused("solution", "x")]
+)
 async def test_what_the_transport_survives_passes_through(error: Exception) -> None:
     async with Bench() as bench:
         await bench.up()
