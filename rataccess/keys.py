@@ -36,11 +36,6 @@ _MOST_BYTES = 65_536  # of one file: nothing here is larger, and a device file m
 class KeyStore(ABC):
     """What the library asks of wherever keys live."""
 
-    @property
-    @abstractmethod
-    def serial_number(self) -> str:
-        """The one number from which a device's other identities follow."""
-
     @abstractmethod
     def session_secret(self, service: Service) -> bytes:
         """16 bytes, known to this device and that service only; raises `KeyStoreError`."""
@@ -137,6 +132,7 @@ class FileKeyStore(KeyStore):
 
     @property
     def serial_number(self) -> str:
+        """The one number from which a device's other identities follow."""
         return self._serial_number
 
     def session_secret(self, service: Service) -> bytes:

@@ -1,5 +1,6 @@
 """Configuration: one TOML file, each value of which an environment variable can override."""
 
+from rataccess.config.check import check_options
 from rataccess.config.load import load, parse
 from rataccess.config.model import (
     BudgetSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "StoreSettings",
     "UrgencyName",
     "WhenFull",
+    "check_options",
     "load",
     "parse",
 ]

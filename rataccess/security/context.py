@@ -89,7 +89,7 @@ class SecureContext:
         replay_state: bytes | None = None,
         id_context: bytes | None = None,
     ) -> None:
-        """`name` tells contexts in `memory` apart: no two that ever lived may share it, unless they share their keys.
+        """`name` tells contexts in `memory` apart; the same keys always go with the same name and the same memory.
 
         Ids have at most 7 bytes and differ; `secret` has at least 16.  `replay_state` is what that method last returned.
         Raises `KeyStoreError` for other values, and where `memory` has provably lost the sequence numbers.

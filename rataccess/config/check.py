@@ -1,0 +1,196 @@
+"""Checks values against types and finds every mistake, not only the first.
+
+Rules of this file: plain values (as TOML has them) and `msgspec` types in; typed values or one `ConfigurationError` out.
+Tables are walked here, so that each key gets its own message; single values are judged by `msgspec.convert`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import inspect
+
+from rataccess.config import describe
+from rataccess.errors import ConfigurationError
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where values came from: a file, its lines, and the environment variables that override some."""
+
+    source: str | None = None
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    variables: Mapping[Path, str] = field(default_factory=dict)
+
+    def of(self, path: Path) -> str:
+        """`file:line: ` or `RATACCESS_X: ` of the key, or of the nearest table around it; ends with a colon."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.variables:
+                return f"environment variable {self.variables[path[:length]]}: "
+            if path[:length] in self.lines:
+                return f"{self.source}:{self.lines[path[:length]]}: "
+        return f"{self.source}: " if self.source else ""
+
+
+class Bag(dict[str, Any]):
+    """Options of a driver or transport, which are checked later, and where they came from."""
+
+    origin: Origin = Origin()
+    path: Path = ()
+
+    def __repr__(self) -> str:
+        return repr({key: "(not shown)" if describe.is_secret(key) else value for key, value in self.items()})
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    path: Path
+    text: str
+
+
+def check(value: Any, wanted: Any, origin: Origin, path: Path = ()) -> Any:
+    """`value` as `wanted`, a struct or dataclass; raises one `ConfigurationError` that lists every mistake, a line each."""
+    try:
+        mistakes = list(_walk(value, wanted, path))
+        if not mistakes:
+            return msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:  # what only the type itself can judge (its __post_init__)
+        mistakes = [_Mistake(path, str(error).partition(" - at `")[0])]
+    except (RecursionError, OverflowError, ValueError) as error:
+        mistakes = [_Mistake(path, f"cannot be used ({type(error).__name__})")]
+    raise refusal(f"{origin.of(one.path)}{'.'.join(one.path)}{': ' if one.path else ''}{one.text}" for one in mistakes)
+
+
+def refusal(mistakes: Iterable[str]) -> ConfigurationError:
+    """The one error for all mistakes."""
+    found = list(mistakes)
+    if len(found) == 1:
+        return ConfigurationError(found[0])
+    return ConfigurationError("\n".join([f"{len(found)} mistakes in the configuration:", *found]))
+
+
+def check_options(bag: Mapping[str, Any], options_type: type[Any] | None, where: str) -> Any:
+    """A driver's or transport's own options as its `options_type`; `None` where it has none.
+
+    `where` is the key of the bag, such as `links.lte.options`.  Raises one `ConfigurationError` that lists every mistake,
+    with file and line where the bag comes from `parse` or `load`.
+    """
+    origin, path = (bag.origin, bag.path) if isinstance(bag, Bag) else (Origin(), tuple(where.split(".")))
+    if options_type is not None:
+        return check(dict(bag), options_type, origin, path)
+    if bag:
+        keys = [(*path, name) for name in bag]
+        raise refusal(f"{origin.of(key)}{'.'.join(key)}: unknown; there are no options here" for key in keys)
+    return None
+
+
+# --- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def _walk(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
+    """Every mistake in `value`; nested tables are walked key by key."""
+    kind = strip(wanted)
+    struct = struct_of(wanted)
+    if struct is not None and isinstance(value, dict):
+        yield from _walk_struct(value, struct, path)
+    elif get_origin(kind) is dict and struct_of(get_args(kind)[1]) and isinstance(value, dict):
+        yield from _walk_names(value, wanted, path)
+    else:
+        yield from _judge(value, wanted, path)
+
+
+def _walk_struct(value: dict[str, Any], struct: type[Any], path: Path) -> Iterator[_Mistake]:
+    known = fields(struct)
+    for name, item in value.items():
+        if name in known:
+            yield from _walk(item, known[name].wanted, (*path, name))
+        else:
+            yield _Mistake((*path, name), f"unknown; {_suggestion(name, list(known))}")
+    for name, each in known.items():
+        if each.required and name not in value:
+            yield _Mistake((*path, name), f"missing; allowed: {describe.allowed(inspect.type_info(each.wanted))}")
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 3, 0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'nothing'}"
+
+
+def _walk_names(value: dict[str, Any], wanted: Any, path: Path) -> Iterator[_Mistake]:
+    kind = inspect.type_info(wanted)
+    assert isinstance(kind, inspect.DictType)
+    if len(value) < (kind.min_length or 0):
+        yield _Mistake(path, f"found no entry; allowed: {describe.allowed(kind)}")
+    name_type, item_type = get_args(strip(wanted))
+    for name, item in value.items():
+        try:
+            msgspec.convert(name, name_type)
+        except ValueError:
+            yield _Mistake((*path, name), f"not allowed as a name; allowed: {describe.allowed(kind.key_type)}")
+        yield from _walk(item, item_type, (*path, name))
+
+
+def _judge(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
+    inner = ""
+    try:
+        msgspec.convert(value, wanted)
+        if not isinstance(value, float) or math.isfinite(value):
+            return
+    except msgspec.ValidationError as error:
+        inner = str(error).partition(" - at `$")[2].rstrip("`")
+    except (ValueError, OverflowError):
+        pass  # lone surrogates, numbers of 400 digits
+    key = ".".join(path)
+    allowed = describe.allowed(inspect.type_info(wanted))
+    yield _Mistake((*path[:-1], path[-1] + inner), f"found {describe.found(key, value)}; allowed: {allowed}")
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One field of a struct or dataclass."""
+
+    wanted: Any
+    required: bool
+
+
+def fields(struct: type[Any]) -> dict[str, Wanted]:
+    """The fields of a struct or dataclass by the names that files use."""
+    hints = get_type_hints(struct, include_extras=True)
+    kind = inspect.type_info(struct)
+    assert isinstance(kind, inspect.StructType | inspect.DataclassType)
+    return {each.encode_name: Wanted(hints[each.name], each.required) for each in kind.fields}
+
+
+def strip(wanted: Any) -> Any:
+    """`wanted` without `Annotated`."""
+    return strip(get_args(wanted)[0]) if get_origin(wanted) is Annotated else wanted
+
+
+def struct_of(wanted: Any) -> type[Any] | None:
+    """The struct or dataclass that a table is read as: `wanted` itself, or the only one of a union."""
+    kind = strip(wanted)
+    if get_origin(kind) in (Union, UnionType):
+        structs = [found for one in get_args(kind) if (found := struct_of(one))]
+        return structs[0] if len(structs) == 1 else None
+    if isinstance(kind, type) and (issubclass(kind, msgspec.Struct) or is_dataclass(kind)):
+        return kind
+    return None
+
+
+def takes_text(wanted: Any) -> bool:
+    """Whether a value of type `wanted` is text, whatever it looks like."""
+    kind = strip(wanted)
+    if get_origin(kind) in (Union, UnionType):
+        return all(takes_text(one) for one in get_args(kind) if one is not NoneType)
+    return kind is str
