@@ -1,0 +1,432 @@
+"""The AT protocol, sans-I/O: what to write for a command, and what the modem's lines mean.
+
+Rules of this file: bytes in, events out; no clock, no descriptor, no task.  The same bytes give the same events however
+they are cut into chunks.  Any bytes at all are survived in bounded memory; what had to be thrown away is counted.
+
+    start(command)    -> bytes to write; one command at a time
+    receive(data)     -> events: Write; Done or Failed (the command is over); Urc; Answered
+    expire()          the caller's time limit for the command has passed: the line is now out of step
+    resync()          -> bytes to write, again and again until Answered(sure=True), or Answered and then settle()
+
+A modem answers in the order in which it was asked.  So after a command without an answer the engine counts: its late
+final result and those of the probes must all have come before the line is in step for sure.  A modem that dropped the
+command will never send that one; then silence after a probe's answer has to do (`settle`), and a reply that comes still
+later is known by the head of its info lines.
+
+Framing is ITU-T V.250 clause 5.7.  Numeric results (V0) are understood until a verbose one was seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rataccess_drivers.at import results
+from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
+from rataccess_drivers.at.framing import Framer
+from rataccess_drivers.at.results import Final
+from rataccess_drivers.at.urcs import UrcTable, announced
+
+# The longest lines seen are +CLAC lists (2 kB) and 1500 bytes in hexadecimal (Quectel `dataformat`).
+LINE_LIMIT = 8192
+# One reply: an operator scan, a certificate, a file listing.  More is garbage that happens to hold no final result.
+REPLY_LIMIT = 1 << 18
+
+_ESC = b"\x1b"
+_PROBE = b"AT\r"
+# Commands after which the modem may answer in the other form, verbose or numeric.
+_CHANGES_FORM = re.compile(r"AT(?:.*V[01]|Z|&F)", re.IGNORECASE)
+_NAME = re.compile(r"AT([+#%^*$&!@_-][A-Za-z0-9_]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Bytes to write now: the payload that the modem has prompted for."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command succeeded."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The command failed with the final line `final`; `code` is its CME or CMS number, if any."""
+
+    final: str
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A probe was answered.  `sure`: every outstanding reply has come and a command may be started."""
+
+    sure: bool
+
+
+Event = Write | Done | Failed | Urc | Answered
+
+
+class AtEngine:
+    """One modem's command line.  `urcs` is the driver's URC table; limits are in bytes."""
+
+    def __init__(
+        self, urcs: Sequence[UrcPattern] = (), *, line_limit: int = LINE_LIMIT, reply_limit: int = REPLY_LIMIT
+    ) -> None:
+        self._table = UrcTable(urcs)
+        self._match = self._table.match
+        self._framer = Framer(self._idle_line, self._take_block, line_limit)
+        self._framer.set_heads(self._table.binary_heads)
+        self._reply_limit = reply_limit
+        self._events: list[Event] = []
+        self._discarded = 0
+        self.stale = 0
+        """Lines thrown away: late replies of expired commands, stray results."""
+        self._verbose: bool | None = None
+        self._block_of: str | None = None
+        self._block_stale = False
+        # of the running command
+        self._command: Command | None = None
+        self._lines: list[str] = []
+        self._payloads: list[bytes] = []
+        self._size = 0
+        self._echo = ""
+        self._echoed = False
+        self._success_heads: tuple[str, ...] = ()
+        self._failure_heads: tuple[str, ...] = ()
+        # of an expired command
+        self._expired: Command | None = None
+        self._late_heads: tuple[str, ...] = ()
+        self._late_reply = False
+        self._outstanding = 0
+        self._probes = 0
+
+    def __repr__(self) -> str:
+        state = self._framer.handle.__name__.strip("_").removesuffix("_line")
+        return f"<AtEngine {state} discarded={self.discarded} stale={self.stale}>"
+
+    @property
+    def discarded(self) -> int:
+        """Bytes thrown away: lines and replies beyond their limits, blocks that nobody waits for any more."""
+        return self._discarded + self._framer.discarded
+
+    @property
+    def running(self) -> Command | None:
+        """The command that has no final result yet."""
+        return self._command
+
+    @property
+    def in_step(self) -> bool:
+        """Whether no reply but the running command's is outstanding; else `resync` before the next `start`."""
+        return self._framer.handle in (self._idle_line, self._busy_line)
+
+    # --- what the caller does -----------------------------------------------------------------------------------------
+
+    def start(self, command: Command) -> bytes:
+        """Begin `command`; returns what to write.
+
+        Raises `RuntimeError` while another command runs or the line is out of step, and `ValueError` where the text
+        holds a control character: it would end the command and begin another.
+        """
+        if self._framer.handle != self._idle_line:
+            raise RuntimeError("a command is running, or the line is out of step and has to be resynchronised")
+        text = command.text
+        if not text.isprintable():
+            raise ValueError(f"AT command {text!r} holds a control character; quote() escapes those of a string")
+        self._command = command
+        self._framer.handle = self._busy_line
+        self._lines = []
+        self._payloads = []
+        self._size = 0
+        self._echo = text
+        self._echoed = False
+        if command.payload is not None:
+            self._framer.prompt = _prompt_finder(command.prompts, self._answer_prompt)
+        if command.binary is not None:
+            late = self._expired.binary if self._expired is not None else None
+            self._framer.set_heads((*self._table.binary_heads, command.binary, late or command.binary))
+        self._success_heads = _result_heads(command.success)
+        self._failure_heads = _result_heads(command.failure)
+        if _CHANGES_FORM.match(text):
+            self._verbose = None
+        return text.encode() + b"\r"
+
+    def expire(self) -> bytes:
+        """The running command's time has passed, or its caller has gone: its reply is dropped whenever it comes.
+
+        Returns what to write: one CR where the command can be aborted by it, else nothing.
+        """
+        command = self._command
+        if command is None:
+            return b""
+        self._expired = command
+        self._late_reply = False
+        self._late_heads = command.prefixes or _own_heads(command.text)
+        self._outstanding = 1
+        self._probes = 0
+        self._command = None
+        self._lines = []
+        self._payloads = []
+        self._framer.prompt = None
+        self._framer.handle = self._lost_line
+        return b"\r" if command.aborts else b""
+
+    def resync(self) -> bytes:
+        """Bytes that make the modem answer `OK`; also for a port whose history is unknown.
+
+        Where a modem may still wait for a payload, the probe follows an ESC, which ends a prompt.  From the third probe
+        on there are as many ESC as that payload had bytes: a modem that counts takes them for it (Quectel
+        `AT+QISEND=id,n`).
+        """
+        if self._command is not None:
+            raise RuntimeError("a command is running: expire it first")
+        if self._framer.handle != self._probing_line:
+            self._framer.handle = self._probing_line
+            self._probes = 0
+        self._probes += 1
+        self._outstanding += 1
+        self._verbose = None
+        stuck = len(self._expired.payload or b"") if self._expired else 0
+        if self._probes == 1:
+            return _ESC + b"\r" + _PROBE if stuck else _PROBE
+        # an announced block that never ends must not swallow the answers
+        self._framer.drop_partial()
+        self._block_of = None
+        return _ESC * (max(stuck, 1) if self._probes > 2 else 1) + b"\r" + _PROBE
+
+    def settle(self) -> None:
+        """After `Answered(sure=False)` and enough silence: take the line for in step."""
+        if self._framer.handle == self._probing_line:
+            self._framer.handle = self._idle_line
+            self._outstanding = min(self._outstanding, 1) if self._expired else 0
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What `data`, the next bytes from the modem, means; in order."""
+        events: list[Event] = []
+        self._events = events
+        self._framer.feed(data)
+        return events
+
+    # --- lines, by state ----------------------------------------------------------------------------------------------
+
+    def _idle_line(self, line: str) -> int | None:
+        """No command runs: whatever comes is unsolicited, but for stray results."""
+        pattern = self._match(line)
+        if pattern is not None:
+            return self._urc(line, pattern)
+        if self._is_late(line):
+            return self._late(line)
+        if self._any_final(line) is not None:
+            self._late_final()
+            self.stale += 1
+        else:
+            self._events.append(Urc(line))
+        return None
+
+    def _busy_line(self, line: str) -> int | None:
+        command = self._command
+        assert command is not None
+        if self._echo and not self._lines and self._take_echo(line):
+            return None
+        if command.payload is not None and self._framer.prompt is not None and line in command.prompts:
+            self._answer_prompt()
+            return None
+        final = self._final(line, command)
+        if final is not None:
+            if not self._late_final():
+                self._finish(final)
+            return None
+        pattern = self._match(line)
+        owned = line.startswith(command.prefixes)
+        if pattern is not None and not (owned and self._solicited(line, pattern, command)):
+            return self._urc(line, pattern)
+        if not owned and self._is_late(line):
+            return self._late(line)
+        return self._info(line, command)
+
+    def _lost_line(self, line: str) -> int | None:
+        """A command has expired: what is not in the URC table is its late reply."""
+        command = self._expired
+        owned = command is not None and line.startswith(command.prefixes)
+        pattern = self._match(line)
+        if pattern is not None and not (owned and command and self._solicited(line, pattern, command)):
+            return self._urc(line, pattern)
+        self.stale += 1
+        final = self._any_final(line)
+        if final is not None:
+            self._outstanding = max(self._outstanding - 1, 0)
+        return self._stale_block(line)
+
+    def _probing_line(self, line: str) -> int | None:
+        """Probes are out: count their results and the expired command's."""
+        line = line.lstrip("> ")
+        if line in ("AT", ""):
+            return None
+        before = self._outstanding
+        count = self._lost_line(line)
+        final = self._any_final(line) if self._outstanding < before else None
+        if final is not None and final.ok:
+            sure = self._outstanding == 0
+            if sure:
+                self._framer.handle = self._idle_line
+                self._expired = None
+            self._events.append(Answered(sure))
+        return count
+
+    # --- parts of a reply ---------------------------------------------------------------------------------------------
+
+    def _take_echo(self, line: str) -> bool:
+        """Whether `line` is the command's echo, or a piece of it: a URC may be written into the middle of an echo."""
+        if line == self._echo:
+            self._echo = ""
+            self._echoed = True
+            return True
+        if len(line) > 1 and self._echo.startswith(line):
+            self._echo = self._echo[len(line) :]
+            return True
+        return False
+
+    def _final(self, line: str, command: Command) -> Final | None:
+        """The final result that `line` is for this command."""
+        if line.startswith(self._success_heads):
+            if not line.startswith("CONNECT "):
+                self._info(line, command)
+            return Final(line, True)
+        if line in command.failure or line.startswith(self._failure_heads):
+            return Final(line, False)
+        if line in self._table.whole_lines:
+            return None
+        if line in command.success:
+            self._verbose = self._verbose or line in results.SUCCESSES
+            return Final(line, True)
+        final = self._any_final(line)
+        return None if final is not None and final.line == "OK" and "OK" not in command.success else final
+
+    def _any_final(self, line: str) -> Final | None:
+        """The final result that `line` is for any command, verbose or numeric."""
+        if len(line) == 1 and self._verbose is not True and line in results.NUMERIC:
+            self._verbose = False
+            return results.classify(results.NUMERIC[line])
+        final = results.classify(line)
+        if final is not None:
+            self._verbose = True
+        return final
+
+    def _finish(self, final: Final) -> None:
+        self._command = None
+        self._framer.prompt = None
+        self._framer.handle = self._idle_line
+        if final.ok:
+            self._events.append(Done(Reply(tuple(self._lines), tuple(self._payloads), final.line)))
+        else:
+            self._events.append(Failed(final.line, final.code))
+        self._lines = []
+        self._payloads = []
+
+    def _info(self, line: str, command: Command) -> int | None:
+        if line == "OK":
+            return None  # intermediate, see Command.success
+        self._size += len(line)
+        if self._size > self._reply_limit:
+            self._discarded += len(line)
+        else:
+            self._lines.append(line)
+        return self._announced_by(line, command)
+
+    def _announced_by(self, line: str, command: Command) -> int | None:
+        if command.binary is None or not line.startswith(command.binary):
+            return None
+        return announced(line, command.binary, command.binary_field)
+
+    def _urc(self, line: str, pattern: UrcPattern) -> int | None:
+        if pattern.binary_field is not None:
+            count = announced(line, pattern.prefix, pattern.binary_field)
+            if count is not None:
+                self._block_of = line
+                return count
+        self._events.append(Urc(line))
+        return None
+
+    def _take_block(self, block: bytes) -> None:
+        line, self._block_of = self._block_of, None
+        stale, self._block_stale = self._block_stale, False
+        if line is not None:
+            self._events.append(Urc(line, block))
+        elif stale or self._command is None or self._size + len(block) > self._reply_limit:
+            self._discarded += len(block)
+        else:
+            self._size += len(block)
+            self._payloads.append(block)
+
+    def _solicited(self, line: str, pattern: UrcPattern, command: Command) -> bool:
+        """Whether a line that begins as the command's own info lines do is one, though it matches the URC table."""
+        return pattern.when_solicited is None or not pattern.when_solicited(line, command.text)
+
+    def _answer_prompt(self) -> None:
+        assert self._command is not None
+        assert self._command.payload is not None
+        self._framer.prompt = None
+        self._events.append(Write(self._command.payload))
+        if self._echoed:
+            self._framer.expect_echo(self._command.payload.rstrip(b"\x1a"))
+
+    # --- what comes after its time ------------------------------------------------------------------------------------
+
+    def _is_late(self, line: str) -> bool:
+        return self._outstanding > 0 and line.startswith(self._late_heads)
+
+    def _late(self, line: str) -> int | None:
+        """An info line of an expired command, after the line was taken for in step: its result will follow."""
+        self._late_reply = True
+        self.stale += 1
+        return self._stale_block(line)
+
+    def _late_final(self) -> bool:
+        """Whether a final result is the expired command's."""
+        if not self._late_reply:
+            return False
+        self._late_reply = False
+        self._outstanding = 0
+        self._expired = None
+        self.stale += 1
+        return True
+
+    def _stale_block(self, line: str) -> int | None:
+        count = self._announced_by(line, self._expired) if self._expired is not None else None
+        self._block_stale = count is not None
+        return count
+
+
+def _result_heads(words: Sequence[str]) -> tuple[str, ...]:
+    """Of the words that end a reply, those that a line only begins with."""
+    return tuple(
+        word if word.endswith(":") else word + " " for word in words if word.endswith(":") or word == "CONNECT"
+    )
+
+
+def _own_heads(text: str) -> tuple[str, ...]:
+    """What info lines of the command `text` begin with, as far as its name tells: `AT+CSQ` gives `+CSQ:`."""
+    match = _NAME.match(text)
+    return (match[1].upper() + ":",) if match else ()
+
+
+def _prompt_finder(prompts: Sequence[str], found: Callable[[], None]) -> Callable[[bytes, int], int | None]:
+    """What the framer asks at the beginning of each line; words (`READY`) have a line end and are left to the lines."""
+    signs = b"|".join(re.escape(prompt.strip().encode()) for prompt in prompts if not prompt.isalpha())
+    if not signs:
+        return lambda data, position: None
+    pattern = re.compile(rb"[\x00-\x20\x7f]*(?:" + signs + rb")")
+
+    def find(data: bytes, position: int) -> int | None:
+        match = pattern.match(data, position)
+        if match is None:
+            return None
+        found()
+        return match.end()
+
+    return find

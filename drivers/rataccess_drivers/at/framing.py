@@ -1,0 +1,184 @@
+"""Bytes into lines and blocks.
+
+Rules of this file: it knows CR, LF and counts, and nothing of what a line means.  The same bytes give the same calls
+however they are cut.  Whole chunks are split at C speed; no loop runs over bytes.
+
+CR and LF each end a line and empty lines mean nothing, so that CR LF, CR CR LF (an echo), a lone CR (numeric results) and
+a lone LF are all the same.  Only after a line that announces raw bytes does the exact end matter: CR LF counts as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+LineHandler = Callable[[str], int | None]
+"""Called with each line; returns how many raw bytes follow it, or `None` where it announces none."""
+
+# What cannot begin a line that means anything: blanks, NUL from a waking UART, XON and XOFF.
+_BLANKS = "".join(map(chr, range(0x21))) + "\x7f"
+_LF = 0x0A
+
+
+class Framer:
+    """Cuts a stream.  `handle` may be replaced at any time, also by itself; `heads` are the beginnings of the lines for
+    which it may return a number, and must be set before such a line comes."""
+
+    def __init__(
+        self,
+        handle: LineHandler,
+        on_block: Callable[[bytes], None],
+        line_limit: int,
+    ) -> None:
+        self.handle = handle
+        self.prompt: Callable[[bytes, int], int | None] | None = None
+        """While set, called with the data and each position where a line begins; a prompt has no line end.
+
+        Returns the position after the prompt, or `None` where there is none.
+        """
+        self._on_block = on_block
+        self._line_limit = line_limit
+        self.discarded = 0
+        """Bytes of lines that were too long."""
+        self._heads: tuple[bytes, ...] = ()
+        self._rest = b""
+        self._overflow = False
+        self._skip_newline = False
+        self._missing = 0
+        self._block: list[bytes] = []
+        self._echo = b""
+
+    def set_heads(self, heads: Iterable[str]) -> None:
+        """What lines that may announce a block begin with."""
+        self._heads = tuple(dict.fromkeys(head.encode() for head in heads))
+
+    def expect_echo(self, payload: bytes) -> None:
+        """Drop `payload` where it comes back as the very next bytes, but for a blank before it."""
+        self._echo = payload
+
+    def drop_partial(self) -> None:
+        """Forget an unfinished line or block: the modem will not finish it."""
+        self.discarded += len(self._rest) + sum(map(len, self._block))
+        self._rest = self._echo = b""
+        self._missing = 0
+        self._block = []
+        self._overflow = self._skip_newline = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes and make the calls that they complete."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        position, end = 0, len(data)
+        while position < end:
+            if self._skip_newline:
+                self._skip_newline = False
+                position += data[position] == _LF
+            elif self._missing:
+                position = self._take_block(data, position)
+            elif self._echo:
+                position = self._take_echo(data, position)
+            elif self.prompt is not None and not self._overflow and (after := self.prompt(data, position)) is not None:
+                position = after
+            else:
+                position = self._take_lines(data, position)
+
+    def _take_lines(self, data: bytes, position: int) -> int:
+        """Handle lines up to the first that may announce a block, or else all; returns the new position."""
+        end = max(data.rfind(b"\n", position), data.rfind(b"\r", position)) + 1
+        if end <= position:
+            return self._take_rest(data, position)
+        if self._overflow:
+            return self._end_overflow(data, position)
+        if self.prompt is not None:
+            end = _line_end(data, position)
+        elif self._heads:
+            end = self._announcement_end(data, position, end)
+        count = None
+        for line in self._split(data[position:end]):
+            if line and (line[0] > " " or (line := line.lstrip(_BLANKS))):
+                count = self.handle(line)
+        if count is not None:
+            # the LF of this line's CR LF, which may not have come yet, is no part of the block
+            self._skip_newline = data[end - 1] != _LF
+            self._missing = count
+            if not count:
+                self._on_block(b"")
+        return end
+
+    def _announcement_end(self, data: bytes, position: int, end: int) -> int:
+        """Where the first line that holds one of the heads ends, or `end`."""
+        first = end
+        for head in self._heads:
+            found = data.find(head, position, first)
+            if found >= 0:
+                first = found
+        return end if first == end else _line_end(data, first)
+
+    def _split(self, chunk: bytes) -> list[str]:
+        if chunk.isascii():
+            lines = chunk.decode("ascii").replace("\r", "\n").split("\n")
+            if len(chunk) > self._line_limit:
+                lines = [line for line in lines if not self._too_long(len(line))]
+            return lines
+        pieces = chunk.replace(b"\r", b"\n").split(b"\n")
+        return [_text(piece) for piece in pieces if not self._too_long(len(piece))]
+
+    def _too_long(self, length: int) -> bool:
+        if length <= self._line_limit:
+            return False
+        self.discarded += length
+        return True
+
+    def _take_rest(self, data: bytes, position: int) -> int:
+        rest = data[position:]
+        if self._overflow:
+            self.discarded += len(rest)
+        elif self._too_long(len(rest)):
+            self._overflow = True
+        else:
+            self._rest = rest
+        return len(data)
+
+    def _end_overflow(self, data: bytes, position: int) -> int:
+        """Drop the end of a line whose beginning was dropped."""
+        end = _line_end(data, position)
+        self.discarded += end - 1 - position
+        self._overflow = False
+        return end
+
+    def _take_block(self, data: bytes, position: int) -> int:
+        piece = data[position : position + self._missing]
+        self._block.append(piece)
+        self._missing -= len(piece)
+        if not self._missing:
+            block = b"".join(self._block)
+            self._block = []
+            self._on_block(block)
+        return position + len(piece)
+
+    def _take_echo(self, data: bytes, position: int) -> int:
+        rest = data[position:]
+        blank = rest[:1] == b" " and self._echo[:1] != b" "
+        come = rest[1:] if blank else rest
+        if self._echo.startswith(come) and len(come) < len(self._echo):
+            self._rest = rest
+            return len(data)
+        echo, self._echo = self._echo, b""
+        return position + blank + len(echo) if come.startswith(echo) else position
+
+
+def _line_end(data: bytes, position: int) -> int:
+    """The position after the first CR or LF at or after `position`; there must be one."""
+    newline = data.find(b"\n", position)
+    if newline < 0:
+        return data.find(b"\r", position) + 1
+    carriage_return = data.find(b"\r", position, newline)
+    return (newline if carriage_return < 0 else carriage_return) + 1
+
+
+def _text(line: bytes) -> str:
+    """UTF-8 where it is (`AT+CSCS="UTF-8"`), else ISO 8859-1, in which any bytes are text."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
