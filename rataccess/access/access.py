@@ -9,11 +9,12 @@ same link, so that a dead service is not taken for a dead link.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rataccess.access.budget import Budget
-from rataccess.access.decisions import DecisionLog, Entry, Kind
+from rataccess.access.decisions import DecisionLog, Entry, Kind, Recovered
 from rataccess.access.standing import Standing
 from rataccess.clock import Clock
 from rataccess.errors import BudgetExceeded, TransportBroken
@@ -57,6 +58,7 @@ class Access:
         self.current: str | None = None
         """The link that ordinary records take now."""
         self.log = DecisionLog()
+        self.recoveries: deque[Recovered] = deque(maxlen=64)
         self.on_entry: Callable[[Entry], None] | None = None
 
     # --- composition ---------------------------------------------------------------------------------------------------
@@ -329,6 +331,7 @@ class Access:
 
     def recovery_finished(self, link: Link, step: str, seconds: float, ok: bool) -> None:
         """A rung of a link's recovery ladder is done."""
+        self.recoveries.append(Recovered(self._clock.wall(), link.name, step, seconds, ok))
         outcome = "brought it back" if ok else "did not help"
         self.note(Kind.RECOVERY, f"{link.name}: {step} {outcome} after {seconds:.1f} s")
 

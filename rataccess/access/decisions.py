@@ -50,3 +50,14 @@ class DecisionLog:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One rung of a recovery ladder that ended the trouble, or failed to.  `at` is wall time, `seconds` since it began."""
+
+    at: float
+    link: str
+    step: str
+    seconds: float
+    ok: bool

@@ -21,7 +21,7 @@ MOST_PATH = 107
 
 
 def snapshot(serial_number: str, access: Access, store: Store) -> dict[str, object]:
-    """Plain values: `device`, `in_use`, `links`, `outbox`, `counters`, `decisions`, `explanation`."""
+    """Plain values: `device`, `in_use`, `links`, `outbox`, `counters`, `decisions`, `recoveries`, `explanation`."""
     return {
         "device": serial_number,
         "in_use": access.current,
@@ -35,6 +35,10 @@ def snapshot(serial_number: str, access: Access, store: Store) -> dict[str, obje
         "decisions": [
             {"at": entry.at, "kind": str(entry.kind), "text": entry.text, "from": entry.origin, "to": entry.target}
             for entry in access.log
+        ],
+        "recoveries": [
+            {"at": each.at, "link": each.link, "step": each.step, "seconds": each.seconds, "ok": each.ok}
+            for each in access.recoveries
         ],
         "explanation": access.explain(),
     }

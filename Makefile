@@ -1,0 +1,33 @@
+# Two targets matter to a newcomer: `make demo` and `make test`.  Each sets up what it needs, once.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := rataccess drivers hil transports tests
+
+.PHONY: demo test check format clean
+
+demo: $(READY)
+	$(BIN)/rataccess demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy rataccess drivers/rataccess_drivers transports/rataccess_transports hil/rataccess_hil tests
+	$(BIN)/python -m pytest -q tests/house
+
+format: $(READY)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+$(READY): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov rataccess.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

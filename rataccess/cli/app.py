@@ -1,0 +1,85 @@
+"""The commands and their arguments.
+
+Rules of this file: one function for each command, which checks nothing and prints little: the work is next door.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rataccess.objects import Service
+
+app = typer.Typer(
+    name="rataccess",
+    help="Two secure channels to the cloud over whatever radio works.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="rataccess.toml; default: RATACCESS_CONFIG, ./, /etc/rataccess/")
+]
+
+
+@app.command()
+def demo(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=10, help="Length of the script.")] = 40.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the final table only.")] = False,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Keep all files here, for a look afterwards.")] = None,
+) -> None:
+    """Show the main job: records survive Wi-Fi, cellular, hangs and kills.  Exit status 1 if one is lost or doubled."""
+    from rataccess.cli.demo import run
+
+    raise typer.Exit(run(seconds=seconds, json_file=json, quiet=quiet, folder=folder))
+
+
+@app.command()
+def serve(
+    service: Annotated[Service, typer.Argument(help="Which of the two services to run.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="services.toml")] = Path("services.toml"),
+) -> None:
+    """Run a service until SIGTERM or SIGINT."""
+    from rataccess.services import run
+
+    run(service, config)
+
+
+@app.command()
+def provision(
+    serial_number: Annotated[str, typer.Argument(help="The device's serial number, 1 to 64 characters.")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-f", help="The device's folder; default: ./SERIAL")
+    ] = None,
+    services: Annotated[Path, typer.Option("--services", "-s", help="services.toml")] = Path("services.toml"),
+    fleet: Annotated[
+        list[str] | None, typer.Option("--fleet", help="Fleet that the device joins; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a device's keys, tell both services, and print the identity as text and as a QR code."""
+    from rataccess.cli.provision import provision_device, show
+
+    show(provision_device(serial_number, folder or Path(serial_number), services, fleet or []))
+
+
+@app.command()
+def status(
+    config: Config = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the links, the link in use and what waits.  Exit status 5 where no device runs with this configuration."""
+    from rataccess.cli.status import fetch, show_status
+
+    show_status(fetch(config), as_json=json)
+
+
+@app.command()
+def explain(config: Config = None) -> None:
+    """Say why the device is on this radio, and what was decided lately."""
+    from rataccess.cli.status import fetch
+
+    typer.echo(fetch(config)["explanation"])

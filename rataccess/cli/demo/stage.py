@@ -1,0 +1,256 @@
+"""The stage: services, access point, modem and application as processes, and the deeds of the script.
+
+Rules of this file: it starts, steers and ends processes, and keeps their files in one folder; it judges nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+from rataccess_hil.control import Controls
+
+from rataccess.cli.provision import provision_device
+from rataccess.objects import Service
+from rataccess_hil.access_point import Control, why_not
+
+SERIAL_NUMBER = "DEMO-0001"
+PERIOD = 0.1
+"""Seconds between samples."""
+PATIENCE = 20.0
+"""Seconds for a process to be ready, and for one to end."""
+GATEWAY = "10.64.0.1"
+"""Where the services are, as the device sees them through a TUN access point."""
+
+SERVICES = """\
+[management]
+host = "127.0.0.1"
+port = {management}
+store = "management.sqlite"
+keys = "management-devices.json"
+
+[solution]
+host = "127.0.0.1"
+port = {solution}
+store = "solution.sqlite"
+keys = "solution-devices.json"
+ndjson = "readings.ndjson"
+"""
+
+DEVICE = """\
+[device]
+serial_number = "{serial}"
+state = "{folder}"
+
+[management]
+host = "{host}"
+port = {management}
+
+[solution]
+host = "{host}"
+port = {solution}
+
+[links.wifi]
+{wifi}
+transport = "udp"
+order = 1
+failback_after = {failback}
+
+[links.cellular]
+driver = "quectel"
+transport = "at_socket"
+order = 2
+failback_after = {failback}
+options = {modem}
+"""
+
+
+def free_port() -> int:
+    """A UDP port of 127.0.0.1 that nobody has now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Stage:
+    """Everything that the demo runs, in one folder."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder = folder
+        self.journal = folder / "journal.ndjson"
+        self.state = folder / SERIAL_NUMBER
+        self.scale = seconds / 40.0
+        self.reason_for_relay = why_not()
+        """Why the Wi-Fi path is a relay; `None` where it is a network interface of its own."""
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, IO[bytes]] = {}
+        self._namespace: str | None = None
+        self._real = {service: free_port() for service in Service}
+        self._modem_controls: Controls | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._set_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def wifi_path(self) -> str:
+        """What the Wi-Fi path is, in words."""
+        if self.reason_for_relay:
+            return f"a relay on loopback ({self.reason_for_relay})"
+        return f"a network interface of its own (TUN) in the network namespace {self._namespace}"
+
+    # --- setting up ----------------------------------------------------------------------------------------------------
+
+    def _set_up(self) -> None:
+        services = self.folder / "services.toml"
+        services.write_text(
+            SERVICES.format(management=self._real[Service.MANAGEMENT], solution=self._real[Service.SOLUTION])
+        )
+        provision_device(SERIAL_NUMBER, self.state, services, ["demo"])
+        for service in Service:
+            self._serve(service)
+        public = self._start_access_point()
+        self._start_modem(public)
+        self._write_configuration(public)
+        self.start_application()
+
+    def _serve(self, service: Service) -> None:
+        self._spawn(str(service), ["-m", "rataccess", "serve", str(service), "-c", str(self.folder / "services.toml")])
+
+    def _start_access_point(self) -> dict[Service, tuple[str, int]]:
+        kind = "relay" if self.reason_for_relay else "tun"
+        arguments = ["-m", "rataccess_hil.access_point", "--kind", kind, "--control", str(self.folder / "wifi.sock")]
+        wanted = {
+            service: ("127.0.0.1", free_port()) if self.reason_for_relay else (GATEWAY, port)
+            for service, port in self._real.items()
+        }
+        for service, (host, port) in wanted.items():
+            arguments += ["--nat", f"{host}:{port}=127.0.0.1:{self._real[service]}"]
+        self._spawn("access-point", [*arguments, "--delay", "0.015"], ready=True)
+        return wanted
+
+    def _start_modem(self, public: dict[Service, tuple[str, int]]) -> None:
+        arguments = ["-m", "rataccess_hil.modem", "--link", str(self.folder / "ttyBG95")]
+        arguments += ["--control", str(self.folder / "modem.sock")]
+        for service, (host, port) in public.items():
+            arguments += ["--nat", f"{host}:{port}=127.0.0.1:{self._real[service]}"]
+        self._spawn("modem", arguments, ready=True)
+        self._modem_controls = Controls(self.folder / "modem.sock")
+
+    def _write_configuration(self, public: dict[Service, tuple[str, int]]) -> None:
+        if self.reason_for_relay:
+            options = f'{{ control = "{self.folder / "wifi.sock"}" }}'
+            wifi = f'driver = "virtual_interface"\noptions = {options}'
+        else:
+            wifi = 'driver = "interface"\noptions = { interface = "wlan0" }'
+        text = DEVICE.format(
+            serial=SERIAL_NUMBER,
+            folder=self.state,
+            host=public[Service.SOLUTION][0],
+            management=public[Service.MANAGEMENT][1],
+            solution=public[Service.SOLUTION][1],
+            wifi=wifi,
+            failback=round(2.0 * self.scale, 3),
+            modem=f'{{ port = "pty:{self.folder / "ttyBG95"}", apn = "demo" }}',
+        )
+        (self.state / "rataccess.toml").write_text(text)
+
+    def _spawn(self, name: str, arguments: Sequence[str], *, ready: bool = False, inside: bool = False) -> None:
+        command = [sys.executable, *arguments]
+        if inside and self._namespace:
+            command = ["ip", "netns", "exec", self._namespace, *command]
+        log = self._logs.setdefault(name, (self.folder / f"{name}.log").open("ab"))
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if ready else log, stderr=log
+        )
+        self._processes[name] = process
+        if ready:
+            told = self._first_line(name, process)
+            self._namespace = told.get("namespace") or self._namespace
+
+    def _first_line(self, name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        assert process.stdout is not None
+        readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        line = process.stdout.readline() if readable else b""
+        try:
+            told: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            log = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"the {name} process did not start: {line!r}\n{log}") from error
+        return told
+
+    # --- deeds ---------------------------------------------------------------------------------------------------------
+
+    def wifi(self, **change: bool) -> None:
+        """`carrier` or `silent` of the access point."""
+        with Control(self.folder / "wifi.sock") as control:
+            control.ask(**change)
+
+    def modem_hangs(self) -> None:
+        """The modem's firmware hangs: it swallows bytes and answers nothing until its reset line is pulled."""
+        assert self._modem_controls is not None
+        self._modem_controls.ask("hang")
+
+    def kill_application(self) -> None:
+        """SIGKILL in the middle of traffic."""
+        self._kill("application")
+
+    def start_application(self) -> None:
+        """Start it, or start it again; it finds what it left on disk."""
+        arguments = ["-m", "rataccess.cli.demo.application", str(self.state / "rataccess.toml"), str(self.journal)]
+        self._spawn("application", [*arguments, str(PERIOD)], inside=True)
+
+    def kill_solution(self) -> None:
+        """SIGKILL."""
+        self._kill(str(Service.SOLUTION))
+
+    def start_solution(self) -> None:
+        """Start it again."""
+        self._serve(Service.SOLUTION)
+
+    def ask_to_end(self) -> None:
+        """Tell the application to end, once it has delivered what it has."""
+        self._processes["application"].terminate()
+
+    def ended(self) -> bool:
+        """Whether the application has ended."""
+        return self._processes["application"].poll() is not None
+
+    # --- ending --------------------------------------------------------------------------------------------------------
+
+    def _kill(self, name: str) -> None:
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def close(self) -> None:
+        """End every process, application first; idempotent."""
+        order = ("application", "modem", "access-point", *map(str, Service))
+        for name in [each for each in order if each in self._processes]:
+            process = self._processes.pop(name)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout:
+                process.stdout.close()
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()

@@ -1,0 +1,96 @@
+"""`rataccess provision`: keys for a device, entries at both services, an identity to stick on the box.
+
+Rules of this file: the root key is made and stays in the device's folder; each service is given its own derived secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import segno
+
+from rataccess.keys import FileKeyStore
+from rataccess.objects import Service
+from rataccess.services.provisioning import add_device
+from rataccess.services.settings import load
+
+TEMPLATE = """\
+# The device {serial_number}.  Every value can be overridden: RATACCESS_SOLUTION__HOST=... and so on.
+
+[device]
+serial_number = {serial}
+state = {state}
+
+[management]
+host = "127.0.0.1"   # where the device reaches the management service
+port = {management_port}
+
+[solution]
+host = "127.0.0.1"
+port = {solution_port}
+
+[links.ethernet]
+driver = "interface"
+transport = "udp"
+order = 1
+options = {{ interface = "eth0" }}
+
+# [links.cellular]
+# driver = "quectel"
+# transport = "at_socket"
+# order = 2
+# failback_after = 30
+# options = {{ port = "usb:2c7c:0700#if3", apn = "internet" }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What was made; nothing of it is secret."""
+
+    serial_number: str
+    folder: Path
+    kids: dict[Service, bytes]
+
+    @property
+    def identity(self) -> str:
+        """The public identity, as on the label: JSON."""
+        return json.dumps({"serial_number": self.serial_number, **{str(k): v.hex() for k, v in self.kids.items()}})
+
+
+def provision_device(serial_number: str, folder: Path, services: Path, fleets: Sequence[str] = ()) -> Provisioned:
+    """Make the device's folder (keys, `rataccess.toml`) and enrol it at both services of `services`.
+
+    Raises `KeyStoreError` where the folder has keys already or a file can be read by others, and `ConfigurationError`.
+    """
+    ports = {service: load(services, service).port for service in Service}  # checked before anything is made
+    keys = FileKeyStore.create(folder, serial_number)
+    kids = {
+        service: add_device(services, service, serial_number, keys.session_secret(service), fleets=fleets)
+        for service in Service
+    }
+    for service, kid in kids.items():
+        keys.assign(service, kid)
+    text = TEMPLATE.format(
+        serial_number=serial_number,
+        serial=json.dumps(serial_number),
+        state=json.dumps(str(folder.resolve())),
+        management_port=ports[Service.MANAGEMENT],
+        solution_port=ports[Service.SOLUTION],
+    )
+    configuration = folder / "rataccess.toml"
+    if not configuration.exists():
+        configuration.write_text(text, encoding="utf-8")
+    return Provisioned(serial_number, folder, kids)
+
+
+def show(made: Provisioned) -> None:
+    """Print the identity as text and as a QR code."""
+    print(f"{made.serial_number} is provisioned; its folder is {made.folder}")
+    for service, kid in made.kids.items():
+        print(f"  {service}: kid {kid.hex()}")
+    print(made.identity)
+    segno.make(made.identity, error="m").terminal(compact=True)

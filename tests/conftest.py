@@ -1,0 +1,71 @@
+"""What holds for every test: the jailer.
+
+Rules of this file: a test that leaves a task, a thread or an open file behind has failed, whatever it asserted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every asynchronous test is watched for tasks."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.append("no_task_left")
+
+
+@pytest.fixture(autouse=True)
+def jailer() -> Iterator[None]:
+    """No leaked thread, and no leaked socket, terminal or database."""
+    threads = set(threading.enumerate())
+    before = set(_descriptors().values())
+    yield
+    left = [each.name for each in set(threading.enumerate()) - threads if each.is_alive() and not _pool(each)]
+    assert not left, f"threads left behind: {left}"
+    extra = _new(before)
+    if extra:
+        gc.collect()  # an exception's traceback may still hold what a test has closed
+        extra = _new(before)
+    assert not extra, f"files left open: {extra}"
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """No task outlives its test."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)  # what was cancelled last has its turn
+    left = {each for each in asyncio.all_tasks() - before if not each.done() and each is not asyncio.current_task()}
+    assert not left, f"tasks left behind: {left}"
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the one that listed
+    return found
+
+
+def _new(before: set[str]) -> dict[str, str]:
+    return {name: target for name, target in _descriptors().items() if target not in before and _watched(target)}
+
+
+def _watched(target: str) -> bool:
+    """Whether an open file can be a test's doing: not the runner's own logs and caches, nor the event loop's own pair."""
+    return target.startswith(("/dev/pts/", "/dev/ptmx", "/dev/net/")) or ".sqlite" in target or target.startswith("socket:")
+
+
+def _pool(thread: threading.Thread) -> bool:
+    """The event loop's own executor, which ends with its loop."""
+    return thread.name.startswith("asyncio_")
