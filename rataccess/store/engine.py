@@ -1,0 +1,310 @@
+"""Transactions: a group of items and what is to be written with it, committed, or undone and sorted out.
+
+Rules of this file: the only place that begins and commits.  What a failed commit means is decided here: a full disk fails
+those who wait and keeps what nobody waits for; a damaged file is replaced and the group tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from rataccess.clock import Clock
+from rataccess.config.model import StoreSettings
+from rataccess.errors import Closed, DiskFull, ObjectError, StoreError
+from rataccess.numbers import NumberSet
+from rataccess.objects import ReceiptState, Service
+from rataccess.store.committer import Item, tell
+from rataccess.store.database import is_damage, translate
+from rataccess.store.inbox import Inbox, write_memory, write_objects
+from rataccess.store.opening import Files, counters
+from rataccess.store.outbox import Outbox, Settled
+from rataccess.store.quarantine import Known
+from rataccess.store.records import Inbound, NewRecord, StoreTrouble
+from rataccess.store.schema import NUMBER_BITS, SERVICES, number_of
+from rataccess.store.soft import Soft
+
+log = logging.getLogger("rataccess.store")
+T = TypeVar("T")
+OnSettled = Callable[[Service, "list[int]", ReceiptState], None]
+_MOST_REPAIRS = 3  # a new file, then memory, and one to spare
+
+
+class Engine:
+    """The open store: its files, what of them is kept in memory, and the transactions on them."""
+
+    def __init__(self, files: Files, settings: StoreSettings, clock: Clock) -> None:
+        self._files = files
+        self._clock = clock
+        self.outbox = Outbox(settings)
+        self.inbox = Inbox(settings)
+        self.memory: dict[str, bytes] = {}
+        self._now_puts: dict[str, bytes] = {}
+        self.soft, self.committing = Soft(), Soft()
+        self.soft_lock = threading.Lock()
+        self.listeners: list[OnSettled] = []
+        self.dated = False
+        """Whether `restamp` has been called in this run: later, no record waits to be dated."""
+        files.fill(self.outbox, self.inbox, self.memory)
+        self.totals = self.outbox.totals.copy()
+        """As committed; replaced, never changed."""
+
+    @property
+    def trouble(self) -> StoreTrouble | None:
+        """What went wrong with the file."""
+        return self._files.trouble
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `query` on what is committed; raises `Closed` and `DiskFull`."""
+        for _ in range(_MOST_REPAIRS):
+            database = self._files.database
+            try:
+                with database.read_lock:
+                    return query(database.read)
+            except sqlite3.ProgrammingError as error:
+                if database is self._files.database:
+                    raise Closed("the store is closed") from error
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise translate(error, database.path) from error
+                self._repair(database, error)
+        raise StoreError("the store cannot be read")
+
+    def _repair(self, database: object, error: sqlite3.Error) -> None:
+        current = self._files.database
+        with current.write_lock:
+            if database is self._files.database:  # nobody else has repaired it meanwhile
+                self._replace(error)
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        outbox = self.outbox
+        known = Known(
+            last=outbox.totals.last[:],
+            next_queue=outbox.totals.next_queue[:],
+            counters=dict(outbox.totals.counters),
+            queues=dict(outbox.queues),
+            boots=dict(outbox.boots),
+            memory=dict(self.memory),
+            received={service: self.inbox.received(service) for service in SERVICES},
+        )
+        self._files.replace(error, known)
+        self._files.fill(outbox, self.inbox, self.memory)
+        self.totals = self.outbox.totals.copy()
+
+    def leaving(self, service: Service) -> Callable[[int], bool]:
+        """Tells whether a record, by number, is about to be settled or handed over."""
+        with self.soft_lock:
+            soft, committing = self.soft, self.committing
+        return lambda number: soft.leaving(service, number) or committing.leaving(service, number)
+
+    def marks(self, key: int) -> int:
+        """Attempts that are not written yet."""
+        service, number = SERVICES[key >> NUMBER_BITS + 3], number_of(key)
+        return self.soft.marks[service].get(number, 0) + self.committing.marks[service].get(number, 0)
+
+    def taken(self) -> list[set[int]]:
+        """Inbox keys that were taken but may still be in the file."""
+        with self.soft_lock:
+            return [self.soft.taken, self.committing.taken]
+
+    def objects_on_their_way(self) -> list[dict[tuple[Service, str], bytes]]:
+        """Named objects that may not be in the file yet, newest first."""
+        with self.soft_lock:
+            return [dict(self.soft.objects), dict(self.committing.objects)]
+
+    def remembered(self, key: str) -> bytes | None:
+        """The value of a memory key that was put last."""
+        with self.soft_lock:
+            for soft in (self.soft, self.committing):
+                if key in soft.puts:
+                    return soft.puts[key]
+            return self.memory.get(key)
+
+    def is_kept(self, key: str, value: bytes) -> bool:
+        """Whether a memory key has this value on disk, with no other on its way."""
+        with self.soft_lock:
+            on_its_way = key in self.soft.puts or key in self.committing.puts
+            return not on_its_way and self.memory.get(key) == value
+
+    # --- committing ---------------------------------------------------------------------------------------------------
+
+    def run(self, group: list[Item]) -> bool:
+        """Commit a group and tell everybody; returns whether changes are left over (the disk is full)."""
+        while True:
+            database = self._files.database
+            with database.write_lock:
+                if database is not self._files.database:
+                    continue  # replaced by a reader while this thread waited
+                outcomes, settled = self._commit(group)
+            break
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            tell(done, outcome)
+        for one in settled:
+            for listener in list(self.listeners):
+                tell(listener, *one)
+        with self.soft_lock:
+            return not self.soft.idle()
+
+    def _commit(self, group: list[Item]) -> tuple[list[Any], list[Settled]]:
+        with self.soft_lock:
+            soft, self.soft = self.soft, Soft()
+            self.committing = soft
+        try:
+            return self._sort_out(group, soft)
+        finally:
+            with self.soft_lock:
+                self.committing = Soft()
+
+    def _sort_out(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
+        """All at once; else what nobody waits for first (it makes room), then each item on its own."""
+        try:
+            return self._mended(group, soft)
+        except Exception:
+            log.warning("a group of %d could not be committed at once", len(group), exc_info=True)
+        self._files.database.relieve()
+        outcomes, settled = [], self._only_soft(soft)
+        for item in group:
+            try:
+                results, more = self._mended([item], Soft())
+                outcomes += results
+                settled += more
+            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+                outcomes.append(self._blame(error))
+        return outcomes, settled
+
+    def _only_soft(self, soft: Soft) -> list[Settled]:
+        try:
+            return self._mended([], soft)[1]
+        except (sqlite3.Error, DiskFull):
+            with self.soft_lock:
+                soft.fold(self.soft)
+                self.soft = soft
+        except Exception:
+            log.exception("changes that cannot be stored are given up")
+        return []
+
+    def _blame(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) is not None:
+            translated: Exception = translate(error, self._files.database.path)
+        elif isinstance(error, StoreError):
+            return error
+        else:
+            translated = ObjectError(f"the record cannot be stored: {error}")
+        translated.__cause__ = error
+        return translated
+
+    def _mended(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
+        """Commit; where the file turns out to be damaged replace it and try again."""
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return self._transact(group, soft)
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                self._replace(error)
+        raise DiskFull("no file and no memory could be written")
+
+    def _transact(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
+        database, outbox = self._files.database, self.outbox
+        if not group and soft.idle() and not any(soft.marks.values()):
+            return [], []
+        database.begin(soft=not group and not soft.durable())
+        outbox.begin(database.write)
+        self.inbox.begin()
+        self._now_puts = {}
+        try:
+            again = self._apply(soft)
+            outcomes = [self._do(what) for what, _ in group]
+            outbox.finish()
+            self._cover(soft)
+            database.commit()
+        except BaseException:
+            database.rollback()
+            outbox.rollback()
+            self.inbox.rollback()
+            raise
+        settled = outbox.committed()
+        self.inbox.committed()
+        self.memory.update(soft.puts)
+        self.memory.update(self._now_puts)
+        self.totals = outbox.totals.copy()
+        if again:
+            with self.soft_lock:
+                self.soft.expire_at = soft.expire_at
+        return outcomes, settled
+
+    def _do(self, what: Any) -> Any:
+        try:
+            return self.outbox.accept(what) if what.__class__ is NewRecord else what()
+        except (StoreError, ObjectError) as error:
+            if isinstance(error, DiskFull):
+                raise
+            return error
+
+    def _apply(self, soft: Soft) -> bool:
+        """Write what nobody waits for; returns whether more records are to expire."""
+        connection, outbox = self._files.database.write, self.outbox
+        for service in SERVICES:
+            if soft.marks[service]:
+                outbox.mark_sent(service, soft.marks[service])
+            if soft.handing[service]:
+                outbox.hand_over(service, soft.handing[service])
+            for state in set(soft.settling[service].values()):
+                numbers = [number for number, one in soft.settling[service].items() if one is state]
+                outbox.settle(service, numbers, state)
+        for key in soft.confirmed:
+            outbox.confirm_queue(key)
+        self.inbox.remove(connection, soft.taken)
+        write_memory(connection, soft.puts)
+        write_objects(connection, soft.objects)
+        return soft.expire_at is not None and outbox.expire(soft.expire_at, self.undated)
+
+    @property
+    def undated(self) -> bool:
+        """Whether a deadline may be believed although its record was captured before time was known."""
+        return self.dated or not self._clock.wall_known()
+
+    def put_now(self, key: str, value: bytes) -> None:
+        """Within a transaction: keep a value of the key-value memory."""
+        write_memory(self._files.database.write, {key: value})
+        self._now_puts[key] = value
+
+    def receive(self, service: Service, records: Sequence[Inbound], received: NumberSet) -> None:
+        """Within a transaction: see `Store.receive`."""
+        self.inbox.receive(self._files.database.write, service, records, received)
+
+    def restamp(self, boot: bytes, offset: float) -> int:
+        """Within a transaction: see `Store.restamp`."""
+        changed = self.outbox.restamp(boot, offset, self._clock.wall())
+        self.dated = True
+        return changed
+
+    def _cover(self, soft: Soft) -> None:
+        """Raise the floor file above every counter that this transaction commits; raises `DiskFull`."""
+        changed = {**soft.puts, **self._now_puts}
+        self._files.cover(counters(self.outbox.totals, changed))
+
+    def close(self) -> None:
+        """Close the files; what was not committed by now is lost."""
+        with suppress(sqlite3.Error):
+            self._last_totals()
+        self._files.close()
+
+    def _last_totals(self) -> None:
+        """Spare the next open the counting."""
+        database = self._files.database
+        with database.write_lock:
+            database.begin(soft=True)
+            try:
+                self.outbox.begin(database.write)
+                self.outbox.write_totals()
+                database.commit()
+            except BaseException:
+                database.rollback()
+                raise

@@ -1,0 +1,230 @@
+"""The files of a store: opening them, and doing without them where that fails.
+
+Rules of this file: it decides between the file, a new file and memory, says why in `trouble`, and sees to it that no
+counter restarts lower.  The only transactions here fill a new database or raise its counters.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rataccess.errors import DiskFull, StoreCorrupt
+from rataccess.store.committer import log
+from rataccess.store.database import Database, Lock, is_damage
+from rataccess.store.floor import LOST, MEMORY, Floor, step
+from rataccess.store.inbox import COUNTER_BYTES, Inbox, is_counter, write_memory
+from rataccess.store.outbox import Outbox
+from rataccess.store.quarantine import Known, restore, set_aside
+from rataccess.store.records import StoreTrouble
+from rataccess.store.schema import SERVICES
+from rataccess.store.totals import Totals
+from rataccess.wire import FIRST_FREE_QUEUE
+
+NAME = "store.sqlite"
+
+
+class Files:
+    """Lock, floor and database of one store."""
+
+    def __init__(self, path: Path | None, migrations: Sequence[str], *, two: bool) -> None:
+        """Open what can be opened; `None` is a store in memory, which is no trouble.
+
+        Raises `StoreBusy` and `StoreTooNew`; everything else ends in `trouble`.
+        """
+        self.trouble: StoreTrouble | None = None
+        self.path = path if path is None or path.suffix else path / NAME
+        self._migrations = migrations
+        self._two = two
+        self._lock: Lock | None = None
+        self.floor = Floor(None)
+        if self.path is None:
+            self.database = Database.in_memory(migrations)
+            return
+        try:
+            self._open(self.path)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _open(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = Lock(path.with_suffix(".lock"))
+        except OSError as error:
+            self.floor = Floor(path.with_suffix(".floor"), writable=False)
+            self._start_over(f"cannot use {path.parent} ({error})", None, self._from_floor(), file=False)
+            return
+        self.floor = Floor(path.with_suffix(".floor"))
+        try:
+            self.database = Database.open(path, self._migrations, two=self._two)
+            if self.database.created and self.floor.existed:
+                self.database.close()
+                self._start_over(f"{path} is gone, but was used before", None, self._from_floor())
+            elif LOST in self.floor.ceilings:
+                self.trouble = StoreTrouble("security counters were lost earlier", counters_lost=True)
+        except (sqlite3.Error, OSError) as error:
+            harmed = isinstance(error, sqlite3.Error) and is_damage(error)
+            self._start_over(f"cannot use {path} ({error})", path if harmed else None, self._from_floor(), file=harmed)
+
+    # --- doing without the old file -----------------------------------------------------------------------------------
+
+    def replace(self, error: Exception, known: Known) -> None:
+        """The file has turned out to be damaged while it was in use: go on with a new one.  Hold the write lock."""
+        old = self.database
+        with old.read_lock:
+            old.close()
+            self._start_over(f"{old.path} is damaged ({error})", old.path, known, running=True)
+
+    def _start_over(
+        self, reason: str, damaged: Path | None, known: Known, *, file: bool = True, running: bool = False
+    ) -> None:
+        """Use a new file, or memory where none can be made; salvage from `damaged`."""
+        aside, damaged = self._set_aside(damaged)
+        makers: list[Callable[[], Database]] = [lambda: Database.in_memory(self._migrations)]
+        if file and self.path is not None and (damaged is None or aside is not None):
+            makers.insert(0, self._new_file)
+        for make in makers:
+            try:
+                database = make()
+            except (sqlite3.Error, OSError) as error:
+                reason = f"{reason}; no new file ({error})"
+                continue
+            try:
+                saved = restore(database.write, damaged, known)
+            except sqlite3.Error as error:
+                reason = f"{reason}; the new file failed ({error})"
+                database.close()
+                continue
+            break
+        else:
+            raise DiskFull(reason)
+        self.database = database
+        self._note(reason, aside, saved, running=running)
+
+    def _set_aside(self, damaged: Path | None) -> tuple[Path | None, Path | None]:
+        """Where the damaged file is now, if it could be moved, and where it can be read."""
+        if damaged is None:
+            return None, None
+        try:
+            aside = set_aside(damaged)
+        except OSError as error:
+            log.error("cannot move the damaged store aside: %s", error)
+            return None, damaged
+        return aside, aside
+
+    def _new_file(self) -> Database:
+        assert self.path is not None
+        return Database.open(self.path, self._migrations, two=self._two)
+
+    def _note(self, reason: str, aside: Path | None, saved: int, *, running: bool) -> None:
+        in_memory = self.database.path is None
+        proven = running or (self.floor.readable and self.floor.existed) or (aside is None and not self.floor.existed)
+        if not proven or LOST in self.floor.ceilings:
+            self._mark_lost()
+        self.trouble = StoreTrouble(
+            reason=reason,
+            quarantined=aside,
+            salvaged=saved,
+            in_memory=in_memory,
+            memory_lost=not running,
+            counters_lost=not proven or LOST in self.floor.ceilings,
+        )
+        self.floor.in_memory = in_memory and self.path is not None
+        log.error("store: %s", self.trouble)
+
+    # --- counters -----------------------------------------------------------------------------------------------------
+
+    def _mark_lost(self) -> None:
+        """Remember, beyond this run, that counters are lost."""
+        try:
+            self.floor.write(self.floor.ceilings | {LOST: 1})
+        except DiskFull as error:
+            log.error("store: %s", error)
+
+    def _from_floor(self) -> Known:
+        """What is known where only the floor file is left: every counter goes on at its ceiling."""
+        ceilings = self.floor.ceilings
+        return Known(
+            last=[ceilings.get(f"record/{service}", 0) for service in SERVICES],
+            next_queue=[ceilings.get(f"queue/{service}", FIRST_FREE_QUEUE - 1) + 1 for service in SERVICES],
+            memory={name: value.to_bytes(COUNTER_BYTES, "big") for name, value in ceilings.items() if is_counter(name)},
+        )
+
+    def fill(self, outbox: Outbox, inbox: Inbox, memory: dict[str, bytes]) -> None:
+        """Read what is kept in memory, and lift counters that lag behind the floor; raises `sqlite3.Error` from memory."""
+        try:
+            self._load(outbox, inbox, memory)
+        except (sqlite3.Error, StoreCorrupt) as error:
+            if self.path is None or self.database.path is None:
+                raise
+            self.database.close()
+            self._start_over(f"{self.path} is damaged ({error})", self.path, self._from_floor())
+            self._load(outbox, inbox, memory)
+
+    def _load(self, outbox: Outbox, inbox: Inbox, memory: dict[str, bytes]) -> None:
+        connection = self.database.read
+        with self.database.write_lock, self.database.read_lock:
+            outbox.load(connection)
+            inbox.load(connection)
+            memory.clear()
+            memory.update(connection.execute("SELECT key, value FROM memory"))
+            self._lift(outbox, memory)
+
+    def _lift(self, outbox: Outbox, memory: dict[str, bytes]) -> None:
+        """Raise the counters of a file that is older than its floor: from a backup, or passed over for memory once."""
+        ceilings, held = self.floor.ceilings, counters(outbox.totals, memory)
+        passed_over = MEMORY in ceilings
+        lag = {name: ceiling - held.get(name, 0) for name, ceiling in ceilings.items() if name not in (LOST, MEMORY)}
+        if not passed_over and all(less <= 2 * step(name) for name, less in lag.items()):
+            return
+        known = self._from_floor()
+        totals = outbox.totals
+        totals.last[:] = map(max, totals.last, known.last)
+        totals.next_queue[:] = map(max, totals.next_queue, known.next_queue)
+        lifted = {key: value for key, value in known.memory.items() if value > memory.get(key, b"")}
+        memory.update(lifted)
+        self.database.begin(soft=False)
+        try:
+            write_memory(self.database.write, lifted)
+            outbox.begin(self.database.write)
+            outbox.write_totals()
+            self.database.commit()
+            outbox.committed()
+        except BaseException:
+            self.database.rollback()
+            raise
+        if self.trouble is None and not passed_over:
+            self.trouble = StoreTrouble(f"{self.path} is older than its floor file: was it restored?", memory_lost=True)
+        if passed_over and self.database.path is not None:
+            self.floor.write({name: value for name, value in ceilings.items() if name != MEMORY})
+
+    def cover(self, values: Mapping[str, int]) -> None:
+        """Have the floor file cover every counter before it is committed; raises `DiskFull`.
+
+        In memory for want of a file, record numbers alone may run ahead of a floor that was never written: nothing can
+        be sent before a security counter is covered, and that covers them too.
+        """
+        try:
+            self.floor.cover(values)
+        except DiskFull:
+            if not self.floor.in_memory or self.floor.written or any(map(is_counter, values)):
+                raise
+
+    def close(self) -> None:
+        """Close everything; idempotent."""
+        self.database.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def counters(totals: Totals, memory: Mapping[str, bytes]) -> dict[str, int]:
+    """Every counter that must never restart lower, by its name in the floor file."""
+    found = {f"record/{service}": totals.last[index] for index, service in enumerate(SERVICES)}
+    found |= {f"queue/{service}": totals.next_queue[index] - 1 for index, service in enumerate(SERVICES)}
+    return found | {key: int.from_bytes(value, "big") for key, value in memory.items() if is_counter(key)}

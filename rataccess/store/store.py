@@ -1,0 +1,289 @@
+"""The store: everything that must survive a restart, in one SQLite file.
+
+Rules of this file: the face that the floors above use; it keeps no state but what readers need, and runs no transaction
+itself (engine.py does).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rataccess.clock import Clock
+from rataccess.config.model import StoreSettings
+from rataccess.numbers import NumberSet
+from rataccess.objects import ReceiptState, Service, Urgency
+from rataccess.store import reading
+from rataccess.store.committer import Committer
+from rataccess.store.engine import Engine, OnSettled
+from rataccess.store.inbox import oldest
+from rataccess.store.opening import Files
+from rataccess.store.records import Accepted, Inbound, NewRecord, Record, StoreTrouble
+from rataccess.store.schema import HANDED, INDEX, MIGRATIONS, QUEUE_BITS, SERVICES
+from rataccess.wire import RESERVED_QUEUES
+
+
+class Store:
+    """Outbox, inbox, named objects and key-value memory of one device; also a `Memory`.
+
+    Every method may be called from any thread.  Methods that say *blocking* wait for one commit (a fraction of a
+    millisecond on a disk in a server, tens of milliseconds on an SD card); the others return at once, and what they
+    change is seen by every later read and is committed soon, together with whatever else is waiting.
+
+    Reads raise `DiskFull` where the disk fails; everything raises `Closed` after `close`.
+    """
+
+    def __init__(self, engine: Engine, committer: Committer) -> None:
+        """Use `open`."""
+        self._engine = engine
+        self._committer = committer
+        self._taking = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | None, settings: StoreSettings, clock: Clock, *, threaded: bool = True) -> Store:
+        """Open or create the store at `path`: the file, or a folder for `store.sqlite`; `None` keeps it in memory.
+
+        A damaged or unusable file does not stop the device: see `trouble`.  Raises `StoreBusy` where another process
+        has the store open, and `StoreTooNew` where a newer version of the library wrote it.  With `threaded=False`
+        everything is committed by the calling thread before the call returns, and callbacks run in it.
+        """
+        files = Files(path, MIGRATIONS, two=threaded)
+        try:
+            engine = Engine(files, settings, clock)
+        except BaseException:
+            files.close()
+            raise
+        return cls(engine, Committer(engine.run, threaded=threaded, name="rataccess-store"))
+
+    def close(self) -> None:
+        """Commit what is waiting, end the thread, close the file; idempotent."""
+        self._committer.close()
+        self._engine.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {sum(self._engine.totals.records)} records{' TROUBLE' if self.trouble else ''}>"
+
+    @property
+    def trouble(self) -> StoreTrouble | None:
+        """What went wrong with the file, for the health report; `None` where nothing did."""
+        return self._engine.trouble
+
+    # --- the outbox: in -----------------------------------------------------------------------------------------------
+
+    def enqueue(self, new: NewRecord) -> Accepted:
+        """Keep a record, numbered; blocking: it is on disk when this returns.
+
+        Raises `StoreFull` at a limit of the settings, `DiskFull` where it cannot be written, `ObjectError` where it can
+        never be kept.  A record that was refused used up no number.
+        """
+        accepted: Accepted = self._committer.call(new)
+        return accepted
+
+    def submit(self, new: NewRecord, done: Callable[[Accepted | Exception], None]) -> None:
+        """As `enqueue` without waiting: `done` is given the result or the error, in the committing thread, before
+        anything is announced about the record."""
+        self._committer.submit((new, done))
+
+    # --- the outbox: out ----------------------------------------------------------------------------------------------
+
+    def waiting(self, service: Service, urgency: Urgency, after: int, limit: int, max_bytes: int) -> list[Record]:
+        """Unsettled records that were not handed over, with numbers above `after`, ascending.
+
+        At most `limit`, and of at most `max_bytes` together, but always one where there is one.
+        """
+        engine = self._engine
+        leaving = engine.leaving(service)
+        rows = engine.read(lambda source: reading.waiting(source, service, urgency, after, limit, max_bytes, leaving))
+        return [self._record(row) for row in rows]
+
+    def due_for_resend(self, service: Service, now: float, limit: int) -> list[Record]:
+        """Records handed over whose `resend_at` is at or before `now` (wall seconds), the longest due first."""
+        leaving = self._engine.leaving(service)
+        rows = self._engine.read(lambda source: reading.due(source, service, now, limit, leaving))
+        return [self._record(row) for row in rows]
+
+    def base(self, service: Service) -> int:
+        """The lowest unsettled number, or the last given plus 1: every number below it is settled or void."""
+        last = self._engine.totals.last[INDEX[service]]  # before the file is read: what comes later has a higher number
+        lowest = self._engine.read(lambda source: reading.lowest(source, service))
+        return last + 1 if lowest is None else min(lowest, last + 1)
+
+    def last_number(self, service: Service) -> int:
+        """The last number given; 0 for none."""
+        return self._engine.totals.last[INDEX[service]]
+
+    def settle(self, service: Service, numbers: Iterable[int], state: ReceiptState) -> None:
+        """These records are done with, finally: delete, count and announce them.  Unknown numbers are ignored."""
+        if not state.final:
+            raise ValueError(f"{state!r} is not final")
+        last = self.last_number(service)
+        with self._engine.soft_lock:
+            settling = self._engine.soft.settling[service]
+            for number in numbers:
+                if 0 < number <= last:
+                    settling.setdefault(number, state)
+            if not settling:
+                return
+        self._committer.wake()
+
+    def mark_sent(self, service: Service, numbers: Iterable[int]) -> None:
+        """Count an attempt for each; written with the next commit, forgotten by a crash before it."""
+        with self._engine.soft_lock:
+            marks = self._engine.soft.marks[service]
+            for number in numbers:
+                marks[number] = marks.get(number, 0) + 1
+
+    def hand_over(self, service: Service, numbers: Iterable[int], resend_at: float) -> None:
+        """The network operator has accepted these: no longer `waiting`, `due_for_resend` from `resend_at` (wall seconds)."""
+        with self._engine.soft_lock:
+            self._engine.soft.handing[service].update(dict.fromkeys(numbers, resend_at))
+        self._committer.wake()
+
+    def expire(self, now: float) -> None:
+        """Settle as EXPIRED what has a deadline at or before `now` (wall seconds).
+
+        A deadline that was set by a clock that could not be believed waits for `restamp`, once the clock is believed.
+        """
+        engine = self._engine
+        if engine.read(lambda source: reading.any_expired(source, now, engine.undated)):
+            with engine.soft_lock:
+                engine.soft.expire_at = now
+            self._committer.wake()
+
+    def restamp(self, boot: bytes, offset: float) -> int:
+        """Time is known now: date the records captured in this `boot` before that; blocking; returns how many.
+
+        `offset` is wall minus monotonic time.  Deadlines move with the capture time.  Records of earlier boots can never
+        be dated: they lose their capture time, and their time to live starts again now.
+        """
+        changed: int = self._committer.call(lambda: self._engine.restamp(boot, offset))
+        return changed
+
+    def depth(self) -> Mapping[tuple[Service, Urgency], tuple[int, int]]:
+        """Unsettled records (handed over ones too) and their bytes, by service and urgency."""
+        totals = self._engine.totals
+        return {
+            (service, urgency): tuple(  # type: ignore[misc]
+                counts[index * 8 + urgency] + counts[index * 8 + HANDED + urgency]
+                for counts in (totals.records, totals.sizes)
+            )
+            for index, service in enumerate(SERVICES)
+            for urgency in Urgency
+        }
+
+    def counters(self) -> Mapping[str, int]:
+        """How many records were ever `enqueued`, `delivered`, `expired`, `dropped`, `replaced`."""
+        return dict(self._engine.totals.counters)
+
+    def on_settled(self, callback: OnSettled) -> Callable[[], None]:
+        """Have `callback(service, numbers, state)` called after each commit that settled records, in the committing
+        thread; returns what undoes this."""
+        self._engine.listeners.append(callback)
+
+        def undo() -> None:
+            if callback in self._engine.listeners:
+                self._engine.listeners.remove(callback)
+
+        return undo
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    def queue_id(self, service: Service, name: str) -> tuple[int, bool]:
+        """The id of a queue (from 8; reserved ones below) and whether the service knows it; blocking for a new name."""
+        index = INDEX[service]
+        if name in RESERVED_QUEUES:
+            return RESERVED_QUEUES[name], True
+        key = self._engine.outbox.known_queue(index, name)
+        if key is None or key not in self._engine.outbox.queues:
+            key = self._committer.call(lambda: self._engine.outbox.queue_key(index, name))
+        return key & (1 << QUEUE_BITS) - 1, self._engine.outbox.queues[key][1]
+
+    def confirm_queue(self, service: Service, queue_id: int) -> None:
+        """The service knows what this queue is called."""
+        key = INDEX[service] << QUEUE_BITS | queue_id
+        name, known = self._engine.outbox.queues.get(key, ("", True))
+        if not known:
+            self._engine.outbox.queues[key] = (name, True)
+            with self._engine.soft_lock:
+                self._engine.soft.confirmed.add(key)
+            self._committer.wake()
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        outbox = self._engine.outbox
+        marks = self._engine.marks(row[0])
+        return reading.record(row, outbox.queues, outbox.boots, marks)
+
+    # --- the inbox and named objects ----------------------------------------------------------------------------------
+
+    def receive(self, service: Service, records: Sequence[Inbound], received: NumberSet) -> None:
+        """Keep what arrived together with all numbers received so far, in one transaction; blocking.
+
+        Records whose numbers were received before are left out.  Raises `StoreFull` where the inbox is full (the same
+        limits as the outbox's, counted apart), `DiskFull`; nothing was kept then.
+        """
+        numbers = received.copy()
+        self._committer.call(lambda: self._engine.receive(service, records, numbers))
+
+    def received(self, service: Service) -> NumberSet:
+        """The numbers received, as committed; a copy."""
+        return self._engine.inbox.received(service)
+
+    def take(self, service: Service, queue: str | None) -> Inbound | None:
+        """The oldest inbound record (of lowest number) of `queue`, or of any; `None` where there is none.
+
+        It is removed with the next commit and never returned again in this run; a crash before that commit brings it
+        back: at least once, across crashes.
+        """
+        engine = self._engine
+        with self._taking:
+            taken = engine.taken()
+            found: tuple[int, Inbound] | None = engine.read(lambda source: oldest(source, service, queue, taken))
+            if found is None:
+                return None
+            with engine.soft_lock:
+                engine.soft.taken.add(found[0])
+        self._committer.wake()
+        return found[1]
+
+    def put_object(self, service: Service, name: str, value: bytes) -> None:
+        """Keep the encoded value of a named object, soon."""
+        with self._engine.soft_lock:
+            self._engine.soft.objects[service, name] = bytes(value)
+        self._committer.wake()
+
+    def get_object(self, service: Service, name: str) -> bytes | None:
+        """The value last put, or `None`."""
+        for values in self._engine.objects_on_their_way():
+            if (service, name) in values:
+                return values[service, name]
+        return self._engine.read(lambda source: reading.object_value(source, service, name))
+
+    def objects(self, service: Service) -> list[str]:
+        """The names of the objects that have a value, sorted."""
+        waiting = {name for values in self._engine.objects_on_their_way() for one, name in values if one is service}
+        return sorted(waiting | self._engine.read(lambda source: reading.object_names(source, service)))
+
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> bytes | None:
+        """The value last put under `key`, or `None`; never touches the disk."""
+        return self._engine.remembered(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep `value` soon; returns at once.
+
+        Keys `security/.../sequence` hold counters (8 bytes, big-endian) which never restart lower, even where the file is
+        lost: see docs/decisions/0002-store.md.
+        """
+        with self._engine.soft_lock:
+            self._engine.soft.puts[key] = bytes(value)
+        self._committer.wake()
+
+    def put_now(self, key: str, value: bytes) -> None:
+        """Keep `value`; blocking: it is on disk when this returns.  Raises `DiskFull`; the old value stays then."""
+        if self._engine.is_kept(key, value):
+            return
+        kept = bytes(value)
+        self._committer.call(lambda: self._engine.put_now(key, kept))
