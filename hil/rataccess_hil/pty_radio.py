@@ -189,8 +189,8 @@ class PtyRadio:
             # Closed and opened again before we looked; an open that a close follows was an intruder's.
             self._set_in_use(False)
         if events:
-            # Events may have been merged, so count who really is there.
-            self._set_in_use(bool(self.holders()))
+            # Events may have been merged, so count who really is there; another user's process may be invisible.
+            self._set_in_use(events[-1] == "open" or bool(self.holders()))
 
     def _set_in_use(self, now: bool) -> None:
         if now == self.in_use:

@@ -68,6 +68,8 @@ def _select(modem: Modem, call: Call) -> Answer:
     registration = modem.registration
     registration.deregistered = mode == 2
     registration.manual = call.text(2) if mode in (1, 4) else None
+    if mode == 2:
+        modem.data.lose_all()
     registration.evaluate()
     while mode in (0, 1) and registration.stat is Stat.SEARCHING and modem.air.coverage:
         yield Wait(modem.timings.register / 4)
