@@ -54,7 +54,7 @@ class Access:
         self._down: set[Service] = set()
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._views: list[LinkView] | None = None
-        self._cause = "start"
+        self._closing = False
         self.current: str | None = None
         """The link that ordinary records take now."""
         self.log = DecisionLog()
@@ -86,7 +86,8 @@ class Access:
             self._plan_keepalive(standing)
 
     async def aclose(self) -> None:
-        """Close every link; idempotent."""
+        """Close every link; idempotent; nothing is decided any more."""
+        self._closing = True
         for standing in self._standings.values():
             standing.cancel()
         for standing in self._standings.values():
@@ -269,6 +270,8 @@ class Access:
 
     def link_changed(self, link: Link, change: LinkChange) -> None:
         """A link's evidence changed."""
+        if self._closing:
+            return
         standing = self._standings[link.name]
         now, ready = self._clock.monotonic(), link.ready
         if ready and not standing.was_ready:

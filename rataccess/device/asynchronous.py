@@ -171,7 +171,7 @@ class AsyncDevice:
 
     def _settled(self, service: Service, numbers: Sequence[int], state: ReceiptState) -> None:
         self._receipts.move(service, numbers, state)
-        self._exchanges[service].forget(numbers)
+        self._exchanges[service].settled(numbers)
 
     def time_told(self, wall: float) -> None:
         """For the exchange: the management service says that it is `wall` now."""

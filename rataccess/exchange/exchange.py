@@ -91,6 +91,7 @@ class Exchange:
         self._late: dict[bytes, None] = {}
         self._outgoing: dict[int, Outgoing] = {}
         self._handed: dict[int, Outgoing] = {}
+        self._settling: set[int] = set()
         self._inflow = Inflow(service, store)
         self._received = store.received(service)
         self._composer = Composer(self, context.overhead)
@@ -138,8 +139,9 @@ class Exchange:
         self.staging.arrived(urgency)
         self._wake()
 
-    def forget(self, numbers: Sequence[int]) -> None:
-        """The records were settled otherwise (expired, dropped, replaced)."""
+    def settled(self, numbers: Sequence[int]) -> None:
+        """The store has written down that these records are settled: delivered, expired, dropped or replaced."""
+        self._settling.difference_update(numbers)
         for number in numbers:
             item = self._outgoing.pop(number, None)
             if item:
@@ -151,7 +153,7 @@ class Exchange:
             lane.wake.set()
 
     def _wake_if_idle(self) -> None:
-        if not self._outgoing:
+        if not (self._outgoing or self._settling):
             self._idle.set()
 
     # --- sending -------------------------------------------------------------------------------------------------------
@@ -399,8 +401,8 @@ class Exchange:
             if item.wire.queue is not None:
                 self._store.confirm_queue(self.service, item.record.queue_id)
         self._access.links[link].traffic.records += len(numbers)
+        self._settling.update(numbers)
         self._store.settle(self.service, numbers, ReceiptState.DELIVERED)
-        self._wake_if_idle()
 
     def _keep_ranges(self, told: object, parts: list[tuple[Outgoing, int, int]]) -> None:
         """What the service holds of unfinished objects; it may hold more or less than this flight carried."""
@@ -511,7 +513,7 @@ class Exchange:
                 self._wake()
 
     async def drained(self) -> None:
-        """Wait until every record is settled."""
-        while self._outgoing or self.staging.top() is not None:
+        """Wait until every record is settled, and the store has that."""
+        while self._outgoing or self._settling or self.staging.top() is not None:
             self._idle.clear()
             await self._idle.wait()

@@ -7,6 +7,7 @@ request only where the window that refuses a second such request is kept (`repla
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -108,8 +109,8 @@ class SecureContext:
         self._window = replay.ReplayWindow()
         if replay_state is not None:
             self._window, reserved = replay.load(replay_state)
-        self._numbers = SequenceNumbers(memory, f"oscore/{name}/reserved", reserved)
-        self._unkept: list[RequestIdentity] = []
+        self._numbers = SequenceNumbers(memory, f"security/{name}/sequence", reserved)
+        self._unkept: deque[RequestIdentity] = deque(maxlen=replay.SIZE)
 
     def __repr__(self) -> str:
         ids = f"{self._sender_id.hex() or '-'}->{self._recipient_id.hex() or '-'}"
@@ -210,7 +211,6 @@ class SecureContext:
         identity = RequestIdentity(self, outer.token, number, nonce, data, outer.code)
         self._window.strike_out(number)
         self._unkept.append(identity)
-        del self._unkept[: -replay.SIZE]
         return Request(code, path, body, outer.token, outer.message_id, outer.type == CONFIRMABLE, identity)
 
     def protect_response(self, request: Request, code: int, body: bytes, *, message_id: int) -> bytes:
