@@ -28,6 +28,8 @@ _ANSWER_COST = 16
 PUSH_TOKEN_BYTES = 3
 _SMALLEST_ANSWER = 48
 """A device that asks for less gets this: head, acknowledgement and time."""
+_ROOM_FOR_ALL = 64
+"""Bytes from which on an answer can hold the time and byte ranges as well."""
 _MOST_PATHS = 8
 """Addresses remembered of one device: it has a few radios, and NATs give each a new address at times."""
 
@@ -137,7 +139,7 @@ class Session:
         control: dict[int, Any] = {}
         if wire.TIME in message.control:
             control[wire.TIME] = round(now.wall * 1000)
-        if len(self.inbound.partials):
+        if len(self.inbound.partials) and not (control and limit < _ROOM_FOR_ALL):
             touched = {record.number for record in message.records if record.offset is not None}
             control[wire.PARTIAL] = self.inbound.partials.report(touched, limit)
         received = self.inbound.acknowledgement(message.records, min(64, limit // 18))
