@@ -1,0 +1,352 @@
+"""A serial port with an AT modem behind it, on the event loop.
+
+Rules of this file: the only one of this package that touches a descriptor.  pyserial opens and configures the port; then
+the descriptor is a reader of the loop, and what a modem says is handled where it is read: no thread, no task, no timer
+for each command.  What the bytes mean is `engine`'s business.  OSError and pyserial's errors end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import serial
+
+from rataccess.bus import DevicePort, parse_port
+from rataccess.errors import Closed, CommandFailed, DriverError, PortLost, RadioSilent
+from rataccess_drivers import ports
+from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
+from rataccess_drivers.at.engine import Answered, AtEngine, Done, Event, Failed, Write
+from rataccess_drivers.at.results import describe
+from rataccess_drivers.at.serialport import close_serial, open_serial
+
+_log = logging.getLogger(__name__)
+
+# A terminal gives at most 4095 bytes at a time (the kernel's N_TTY_BUF_SIZE).
+_READ = 4096
+# Seconds that each probe of a resynchronisation gets; a modem that is awake answers AT within 0.3 s (Quectel BG95 AT
+# manual, chapter 2.2), one that wakes from sleep or is still busy needs more.
+_PROBE_WAITS = (0.3, 0.5, 1.0, 1.0, 1.0, 1.0)
+# Silence after which a late reply is no longer waited for: many times what a modem needs between two queued commands.
+_SETTLE = 0.25
+
+
+class AtPort:
+    """One modem's AT port.
+
+    `address` is a port address (see `rataccess.bus`) or a device path.  The constructor opens nothing.
+    """
+
+    def __init__(
+        self, address: str, *, urcs: Sequence[UrcPattern] = (), baudrate: int = 115200, name: str = "modem"
+    ) -> None:
+        self._address = DevicePort(address) if address.startswith("/") else parse_port(address)
+        self._urcs = tuple(urcs)
+        self._baudrate = baudrate
+        self.name = name
+        self.path: str | None = None
+        """The device file while open."""
+        self.engine = AtEngine(self._urcs)
+        self._serial: serial.Serial | None = None
+        self._fd = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._why_not: DriverError | Closed = Closed(f"AT port of {name} is not open")
+        self._urc_callbacks: list[Callable[[Urc], None]] = []
+        self._lost_callbacks: list[Callable[[Exception], None]] = []
+        self._reply: asyncio.Future[Reply] | None = None
+        self._answered: asyncio.Future[bool] | None = None
+        self._asked = ""
+        self._busy = False
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._unwritten = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+
+    def __repr__(self) -> str:
+        return f"<AtPort {self.name} {self._address} {'open' if self._fd >= 0 else 'closed'} {self.engine!r}>"
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open exclusively and get an answer; closed again where it fails.
+
+        Raises `RadioNotFound` (no such device now), `PortBusy` (somebody else has it), `PortLost` or `RadioSilent`
+        (nobody answers `AT` within 5 s).
+        """
+        if self._fd >= 0:
+            return
+        self.path = ports.resolve(self._address)
+        self._serial = open_serial(self.path, self._baudrate)
+        self._fd = self._serial.fileno()
+        self.engine = AtEngine(self._urcs)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._readable)
+        try:
+            await self.resynchronise()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close; idempotent.  Whoever waits gets `Closed`."""
+        self._shut(Closed(f"AT port of {self.name} was closed"))
+
+    def _shut(self, why: DriverError | Closed) -> None:
+        """Let go of the descriptor and of everybody who waits."""
+        if self._fd < 0 or self._serial is None or self._loop is None:
+            return
+        fd, self._fd = self._fd, -1
+        self._why_not = why
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+        self._unwritten.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        close_serial(self._serial)
+        self._serial = None
+        for waiter in (self._reply, self._answered, *self._queue):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(self._why())
+
+    def _why(self) -> DriverError | Closed:
+        """The reason why the port is of no use; a new exception for each who is told, so that tracebacks do not mix."""
+        return type(self._why_not)(*self._why_not.args)
+
+    def _lose(self, cause: OSError | str) -> None:
+        """The device is gone: tell everybody, and free its name at once, or it comes back under another."""
+        if self._fd < 0:
+            return
+        error = PortLost(f"{self.path} of {self.name} was lost: {cause}")
+        if isinstance(cause, OSError):
+            error.__cause__ = cause
+        self._shut(error)
+        for callback in tuple(self._lost_callbacks):
+            _call(callback, error)
+
+    # --- callbacks ----------------------------------------------------------------------------------------------------
+
+    def on_urc(self, callback: Callable[[Urc], None]) -> Callable[[], None]:
+        """Have `callback` called with each URC, in order; returns a function that ends that."""
+        self._urc_callbacks.append(callback)
+        return lambda: self._urc_callbacks.remove(callback) if callback in self._urc_callbacks else None
+
+    def on_lost(self, callback: Callable[[Exception], None]) -> Callable[[], None]:
+        """Have `callback` called with a `PortLost` when the device vanishes while open; returns a function that ends it."""
+        self._lost_callbacks.append(callback)
+        return lambda: self._lost_callbacks.remove(callback) if callback in self._lost_callbacks else None
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    async def run(self, command: Command | str) -> Reply:
+        """Send a command when those before it are through, and return its reply.
+
+        A caller that is cancelled leaves a command behind whose reply is dropped.  After that, and after `RadioSilent`,
+        the line is resynchronised first.
+
+        Raises `CommandFailed` (the modem's final result, with its CME or CMS code), `RadioSilent` (no result within
+        `command.timeout` seconds of sending), `PortLost`, `Closed`, and `ValueError` (a control character in the text).
+        """
+        if isinstance(command, str):
+            command = Command(command)
+        await self._take_turn()
+        try:
+            if not self.engine.in_step:
+                await self._probe()
+            return await self._exchange(command)
+        finally:
+            self._pass_turn()
+
+    async def resynchronise(self) -> None:
+        """Make sure that the modem answers and that no reply is outstanding.
+
+        Raises `RadioSilent` where it does not answer within 5 s, `PortLost` or `Closed`.
+        """
+        await self._take_turn()
+        try:
+            await self._probe()
+        finally:
+            self._pass_turn()
+
+    async def _take_turn(self) -> None:
+        """First come, first served; a waiter that is woken owns the turn."""
+        if self._fd < 0:
+            raise self._why()
+        if not self._busy:
+            self._busy = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_turn()
+            raise
+        if self._fd < 0:
+            self._pass_turn()
+            raise self._why()
+
+    def _pass_turn(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
+
+    async def _exchange(self, command: Command) -> Reply:
+        loop = self._loop
+        if self._fd < 0 or loop is None:
+            raise self._why()
+        data = self.engine.start(command)
+        self._asked = _public(command.text)
+        reply: asyncio.Future[Reply] = loop.create_future()
+        self._reply = reply
+        self._limit(loop, loop.time() + command.timeout)
+        self._write(data)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            if self.engine.running is command:
+                self._write(self.engine.expire())
+            raise
+        finally:
+            self._reply = None
+
+    def _limit(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """One timer serves all commands: it is left where it stands if it fires early enough, and then looks again."""
+        self._deadline = deadline
+        timer = self._timer
+        if timer is None or timer.when() > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._timer = loop.call_at(deadline, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        command, reply, loop = self.engine.running, self._reply, self._loop
+        if command is None or reply is None or loop is None or self._fd < 0:
+            return
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._time_passed)
+            return
+        self._write(self.engine.expire())
+        if not reply.done():
+            silent = f"{self.name} did not answer {_public(command.text)} within {command.timeout:g} s"
+            reply.set_exception(RadioSilent(silent))
+
+    async def _probe(self) -> None:
+        # what the modem did not take until now belongs to commands that are over
+        self._unwritten.clear()
+        for wait in _PROBE_WAITS:
+            if await self._answers(wait):
+                return
+        raise RadioSilent(f"{self.name} on {self.path} does not answer AT; it may be off, starting or hung")
+
+    async def _answers(self, wait: float) -> bool:
+        """Whether a probe sent now brings the line into step; `wait` is in seconds."""
+        if not await self._answer(wait, self.engine.resync()):
+            return False
+        while not self.engine.in_step:
+            # a reply may still be outstanding, or was dropped by the modem for good
+            if not await self._answer(_SETTLE):
+                self.engine.settle()
+        return True
+
+    async def _answer(self, wait: float, data: bytes = b"") -> bool:
+        if self._fd < 0:
+            raise self._why()
+        answered = self._answered = asyncio.get_running_loop().create_future()
+        self._write(data)
+        try:
+            async with asyncio.timeout(wait):
+                await answered
+        except TimeoutError:
+            return False
+        finally:
+            self._answered = None
+        return True
+
+    # --- bytes --------------------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if not data:
+            self._lose("the device hung up")
+            return
+        for event in self.engine.receive(data):
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        kind = type(event)
+        if kind is Urc:
+            for callback in tuple(self._urc_callbacks):
+                _call(callback, event)
+        elif isinstance(event, Done):
+            if self._reply is not None and not self._reply.done():
+                self._reply.set_result(event.reply)
+        elif isinstance(event, Failed):
+            self._fail(event)
+        elif isinstance(event, Write):
+            self._write(event.data)
+        elif isinstance(event, Answered) and self._answered is not None and not self._answered.done():
+            self._answered.set_result(event.sure)
+
+    def _fail(self, event: Failed) -> None:
+        if self._reply is not None and not self._reply.done():
+            answer = describe(event.final, event.code)
+            self._reply.set_exception(CommandFailed(f"{self.name}: {self._asked} failed: {answer}", event.code))
+
+    def _write(self, data: bytes) -> None:
+        """Write now what the port takes, and the rest when it takes more."""
+        if not data or self._fd < 0 or self._loop is None:
+            return
+        if self._unwritten:
+            self._unwritten += data
+            return
+        try:
+            written = os.write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            written = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        if written < len(data):
+            self._unwritten += data[written:]
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            written = os.write(self._fd, self._unwritten) if self._unwritten else 0
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        del self._unwritten[:written]
+        if not self._unwritten and self._loop is not None:
+            self._loop.remove_writer(self._fd)
+
+
+def _call(callback: Callable[[Any], None], value: object) -> None:
+    """A callback's error is its own: it must not stop the reading of the port."""
+    try:
+        callback(value)
+    except Exception:  # noqa: BLE001 - whatever it raises
+        _log.exception("a callback of the AT port failed")
+
+
+def _public(text: str) -> str:
+    """A command without its arguments, which may be a PIN or a password."""
+    return text.partition("=")[0]
