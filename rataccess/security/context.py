@@ -109,7 +109,7 @@ class SecureContext:
         self._window = replay.ReplayWindow()
         if replay_state is not None:
             self._window, reserved = replay.load(replay_state)
-        self._numbers = SequenceNumbers(memory, f"security/{name}/sequence", reserved)
+        self._numbers = SequenceNumbers(memory, sequence_key(name), reserved)
         self._unkept: deque[RequestIdentity] = deque(maxlen=replay.SIZE)
 
     def __repr__(self) -> str:
@@ -261,6 +261,11 @@ class SecureContext:
             refuse("a forged or altered message")
         options, body = read_options(plaintext, 1)
         return plaintext[0], options, body
+
+
+def sequence_key(name: str) -> str:
+    """Where the memory keeps the sequence numbers of the context `name`; stores know counters by this form."""
+    return f"security/{name}/sequence"
 
 
 def _check(sender_id: bytes, recipient_id: bytes, secret: bytes, id_context: bytes | None) -> None:
