@@ -121,49 +121,55 @@ async def test_tentative_addresses_are_not_usable(namespace: NetworkNamespace) -
 
 @needs_tun
 async def test_replugged_dongle_is_adopted_again(namespace: NetworkNamespace) -> None:
-    async with TunAccessPoint({}, namespace=namespace, interface="usb0") as point:
-        async with driving(namespace, InterfaceOptions(interface="usb0")) as driver:
-            first = await driver.attach()
-            announced = Announced(driver)
-            point.unplug()
-            heard = await announced.until(lambda status: status.evidence is Evidence.NONE)
-            assert heard[-1].detail == "usb0 is gone"
-            attaching = asyncio.create_task(driver.attach())
-            await asyncio.sleep(0)
-            index = driver._view.index
-            point.plug()
-            assert await attaching == first
-            assert index is None
-            await announced.until(lambda status: status.evidence is Evidence.BEARER)
+    async with (
+        TunAccessPoint({}, namespace=namespace, interface="usb0") as point,
+        driving(namespace, InterfaceOptions(interface="usb0")) as driver,
+    ):
+        first = await driver.attach()
+        announced = Announced(driver)
+        point.unplug()
+        heard = await announced.until(lambda status: status.evidence is Evidence.NONE)
+        assert heard[-1].detail == "usb0 is gone"
+        attaching = asyncio.create_task(driver.attach())
+        await asyncio.sleep(0)
+        index = driver._view.index
+        point.plug()
+        assert await attaching == first
+        assert index is None
+        await announced.until(lambda status: status.evidence is Evidence.BEARER)
 
 
 @needs_tun
 async def test_replaced_address_is_a_lost_bearer(namespace: NetworkNamespace) -> None:
-    async with TunAccessPoint({}, namespace=namespace):
-        async with driving(namespace, InterfaceOptions(interface="wlan0")) as driver:
-            await driver.attach()
-            announced = Announced(driver)
-            namespace.ip("addr", "add", "10.1.2.3/24", "dev", "wlan0")
-            await announced.until(lambda status: "10.1.2.3" in status.detail)
-            namespace.ip("addr", "del", "10.64.0.2", "peer", "10.64.0.1", "dev", "wlan0")
-            heard = await announced.until(lambda status: status.evidence is Evidence.BEARER)
-            assert [status.evidence for status in heard] == [Evidence.REGISTERED, Evidence.BEARER]
-            assert "10.64.0.2" in heard[0].detail
+    async with (
+        TunAccessPoint({}, namespace=namespace),
+        driving(namespace, InterfaceOptions(interface="wlan0")) as driver,
+    ):
+        await driver.attach()
+        announced = Announced(driver)
+        namespace.ip("addr", "add", "10.1.2.3/24", "dev", "wlan0")
+        await announced.until(lambda status: "10.1.2.3" in status.detail)
+        namespace.ip("addr", "del", "10.64.0.2", "peer", "10.64.0.1", "dev", "wlan0")
+        heard = await announced.until(lambda status: status.evidence is Evidence.BEARER)
+        assert [status.evidence for status in heard] == [Evidence.REGISTERED, Evidence.BEARER]
+        assert "10.64.0.2" in heard[0].detail
 
 
 @needs_tun
 async def test_foreign_interfaces_do_not_matter(namespace: NetworkNamespace) -> None:
-    async with TunAccessPoint({}, namespace=namespace) as point:
-        async with driving(namespace, InterfaceOptions(interface="wlan0")) as driver:
-            announced = Announced(driver)
-            for command in (
-                ["add", "eth7", "type", "veth", "peer", "name", "eth8"],
-                ["set", "eth7", "up"],
-                ["del", "eth7"],
-            ):
-                namespace.ip("link", *command)
-            point.carrier(False)
-            assert len(await announced.until(lambda status: status.evidence is Evidence.RADIO)) == 1
+    async with (
+        TunAccessPoint({}, namespace=namespace) as point,
+        driving(namespace, InterfaceOptions(interface="wlan0")) as driver,
+    ):
+        announced = Announced(driver)
+        for command in (
+            ["add", "eth7", "type", "veth", "peer", "name", "eth8"],
+            ["set", "eth7", "up"],
+            ["del", "eth7"],
+        ):
+            namespace.ip("link", *command)
+        point.carrier(False)
+        assert len(await announced.until(lambda status: status.evidence is Evidence.RADIO)) == 1
 
 
 @needs_tun
@@ -204,17 +210,19 @@ async def test_sysfs_is_believed_of_a_loss(
     namespace: NetworkNamespace, tmp_path: Path, index: int, carrier: str, evidence: str
 ) -> None:
     """`index` is what to add to the right one: sysfs may be that of another namespace."""
-    async with TunAccessPoint({}, namespace=namespace):
-        async with driving(namespace, InterfaceOptions(interface="wlan0"), tmp_path) as driver:
-            await driver.attach()
-            (tmp_path / "wlan0").mkdir()
-            assert driver._view.index is not None
-            (tmp_path / "wlan0/ifindex").write_text(f"{driver._view.index + index}\n")
-            (tmp_path / "wlan0/carrier").write_text(f"{carrier}\n")
-            heard: list[str] = []
-            driver.on_status(lambda status: heard.append(status.evidence.name))
-            assert (await driver.status()).evidence.name == evidence
-            assert heard == ([evidence] if evidence == "RADIO" else [])
+    async with (
+        TunAccessPoint({}, namespace=namespace),
+        driving(namespace, InterfaceOptions(interface="wlan0"), tmp_path) as driver,
+    ):
+        await driver.attach()
+        (tmp_path / "wlan0").mkdir()
+        assert driver._view.index is not None
+        (tmp_path / "wlan0/ifindex").write_text(f"{driver._view.index + index}\n")
+        (tmp_path / "wlan0/carrier").write_text(f"{carrier}\n")
+        heard: list[str] = []
+        driver.on_status(lambda status: heard.append(status.evidence.name))
+        assert (await driver.status()).evidence.name == evidence
+        assert heard == ([evidence] if evidence == "RADIO" else [])
 
 
 _WATCH = """
