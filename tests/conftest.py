@@ -15,6 +15,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 
+def pytest_sessionstart() -> None:
+    """Nobody makes an event loop by asking for the current one (the virtual-time plug-in does, and never closes it)."""
+    asyncio.set_event_loop(None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every asynchronous test is watched for tasks."""
     for item in items:

@@ -149,7 +149,8 @@ async def test_a_server_of_aiocoap_refuses_what_we_sent_twice() -> None:
         transport.sendto(datagram)
         async with asyncio.timeout(10):
             assert context.unprotect_response((await inbox.arrived.get())[0], identity).body == b"ecno"
-        transport.sendto(datagram[:2] + b"\x00\x02" + datagram[4:])  # as another CoAP message
+        confirmable = bytes((datagram[0] & ~0x10,))  # which only then gets an answer
+        transport.sendto(confirmable + datagram[1:2] + b"\x00\x02" + datagram[4:])  # as another CoAP message
         async with asyncio.timeout(10):
             refusal, _ = await inbox.arrived.get()
         assert refusal[1] >> 5 == 4
