@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,64 +19,10 @@ from hypothesis import strategies as st
 from rataccess.errors import Closed, NotNow, PacketTooLarge, ServiceRefused, TransportBroken, TransportError
 from rataccess.objects import Service
 from rataccess.testing.resources import nothing_left, settled, within
+from rataccess.testing.transport_rig import BreaksMedium, HangsMedium, RefusesService, ShrinksMtu, TransportRig
 from rataccess.transport import Downlink, Hints, Packet, Transport
 
 T = TypeVar("T")
-
-
-class TransportRig(ABC):
-    """A medium with its far side, for one test."""
-
-    services: tuple[Service, ...] = tuple(Service)
-    """The services that the transports of `build` reach."""
-
-    @abstractmethod
-    def build(self) -> Transport:
-        """A new transport over the medium, not opened."""
-
-    @abstractmethod
-    async def received(self) -> Packet:
-        """The next packet that arrives at the far side, with the service that got it."""
-
-    @abstractmethod
-    async def answer(self, packet: Packet) -> None:
-        """Have that service send these bytes to the device; the service has heard from the device before."""
-
-
-@runtime_checkable
-class BreaksMedium(Protocol):
-    """The medium can break."""
-
-    async def break_medium(self) -> None:
-        """Make the medium unusable, for good and noticeably (port gone, interface gone)."""
-        ...
-
-
-@runtime_checkable
-class HangsMedium(Protocol):
-    """The medium can stop to answer without any sign."""
-
-    async def hang_medium(self) -> None:
-        """From now on everything vanishes and nothing is answered."""
-        ...
-
-
-@runtime_checkable
-class RefusesService(Protocol):
-    """The network can tell that nobody listens."""
-
-    async def refuse(self, service: Service) -> None:
-        """From now on packets for that service are refused."""
-        ...
-
-
-@runtime_checkable
-class ShrinksMtu(Protocol):
-    """The largest packet can become smaller while the transport is open."""
-
-    async def shrink_mtu(self, transport: Transport) -> None:
-        """Make it smaller; packets of the old size may be needed for the transport to learn of it."""
-        ...
 
 
 class TransportContract(ABC):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,6 @@ from rataccess import registry
 from rataccess.clock import SystemClock
 from rataccess.driver import DriverContext, Evidence, RadioStatus
 from rataccess.errors import AttachFailed, RadioNotFound
-from rataccess_drivers.ip import netlink
 from rataccess_drivers.ip.interface import InterfaceDriver, InterfaceOptions, RequiredAddress, guess_rat
 from rataccess_drivers.ip.netlink import RouteMonitor
 from rataccess_drivers.ip.view import InterfaceView
@@ -177,13 +177,13 @@ async def test_lost_netlink_messages_are_made_up_for(
     namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class SmallBuffer(socket.socket):
-        def bind(self, address: tuple[int, int]) -> None:
+        def bind(self, address: Any, /) -> None:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             super().bind(address)
 
     async with TunAccessPoint({}, namespace=namespace):
         with monkeypatch.context() as patch:
-            patch.setattr(netlink.socket, "socket", SmallBuffer)
+            patch.setattr(socket, "socket", SmallBuffer)
             driver = InterfaceDriver(InterfaceOptions(interface="wlan0"))
             with namespace.entered():
                 await driver.open()

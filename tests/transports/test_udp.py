@@ -125,11 +125,11 @@ async def test_missing_interface() -> None:
 
 async def test_binding_may_need_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     class OldKernel(socket.socket):
-        def setsockopt(self, level: int, option: int, value: Any) -> None:
-            if option == socket.SO_BINDTODEVICE:
+        def setsockopt(self, *given: Any) -> None:
+            if given[1] == socket.SO_BINDTODEVICE:
                 raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(udp.socket, "socket", OldKernel)
+    monkeypatch.setattr(socket, "socket", OldKernel)
     transport = UdpTransport(LOOPBACK, {Service.SOLUTION: Endpoint("127.0.0.1", 5683)})
     with pytest.raises(TransportBroken, match="CAP_NET_RAW"):
         await transport.open()
