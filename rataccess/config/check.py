@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -33,10 +34,12 @@ class Origin:
     def of(self, path: Path) -> str:
         """`file:line: ` or `RATACCESS_X: ` of the key, or of the nearest table around it; ends with a colon."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.variables:
-                return f"environment variable {self.variables[path[:length]]}: "
-            if path[:length] in self.lines:
-                return f"{self.source}:{self.lines[path[:length]]}: "
+            near = path[:length]
+            if near in self.lines and near not in self.variables:
+                return f"{self.source}:{self.lines[near]}: "
+            for found, variable in self.variables.items():
+                if found[:length] == near:
+                    return f"environment variable {variable}: "
         return f"{self.source}: " if self.source else ""
 
 
@@ -164,7 +167,8 @@ class Wanted:
     required: bool
 
 
-def fields(struct: type[Any]) -> dict[str, Wanted]:
+@cache
+def fields(struct: type[Any]) -> Mapping[str, Wanted]:
     """The fields of a struct or dataclass by the names that files use."""
     hints = get_type_hints(struct, include_extras=True)
     kind = inspect.type_info(struct)
