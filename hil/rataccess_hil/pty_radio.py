@@ -3,8 +3,8 @@
 Rules of this file: bytes only; what they mean is the virtual radio's business.  No thread: the descriptors are readers of
 the running event loop.  The port behaves as a USB serial port does: what the radio says while nobody has it open is lost,
 a second opener is refused (TIOCEXCL, and the flock of pyserial's `exclusive`; root overrides the first, as on a real
-port), unplugging hangs it up (EIO for whoever has it open), and plugging it in again gives another /dev/pts node behind
-the same link, which is its stable identity.
+port), unplugging hangs it up (whoever has it open reads the end of the file and gets EIO for all else, as from a USB port
+that is pulled), and plugging it in again gives another /dev/pts node behind the same link, which is its stable identity.
 """
 
 from __future__ import annotations
@@ -127,7 +127,12 @@ class PtyRadio:
     def connect(self) -> None:
         """Plug in: a new node behind the link.  Nothing where it is plugged in."""
         if self._master is None:
+            self._check_link()
             self._connect(*os.openpty())
+
+    def _check_link(self) -> None:
+        if os.path.lexists(self.link) and not self.link.is_symlink():
+            raise FileExistsError(f"{self.link} is in the way: it is no symbolic link")
 
     def _connect(self, master: int, slave: int) -> None:
         self._master, self._slave = master, slave
@@ -142,7 +147,7 @@ class PtyRadio:
         self.journal.note(loop.time(), f"connected as {self._node}")
 
     def disconnect(self) -> None:
-        """Unplug: whoever has the port open gets EIO, and the link is gone.  Nothing where it is unplugged."""
+        """Unplug: whoever has the port open is hung up on, and the link is gone.  Nothing where it is unplugged."""
         if self._master is None or self._watch is None:
             return
         loop = asyncio.get_running_loop()
@@ -169,8 +174,6 @@ class PtyRadio:
         self._connect(*new)
 
     def _point_link(self) -> None:
-        if os.path.lexists(self.link) and not self.link.is_symlink():
-            raise FileExistsError(f"{self.link} is in the way: it is no symbolic link")
         new = self.link.with_name(self.link.name + ".new")
         with contextlib.suppress(FileNotFoundError):
             new.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 
 
@@ -25,6 +26,7 @@ class Wire:
         self._cut_after: int | None = None
         self._delay = 0.0
         self._free_at = 0.0
+        self._travelling: deque[bytes] = deque()
         self._frozen = False
         self._held: bytearray | None = None
         self.lost = 0
@@ -110,7 +112,9 @@ class Wire:
         loop = asyncio.get_running_loop()
         # A byte never overtakes one that was fed earlier, even where the delay has become shorter since.
         self._free_at = max(self._free_at, loop.time() + self._delay)
-        if self._free_at <= loop.time():
+        if self._free_at <= loop.time() and not self._travelling:
             self._deliver(data)
         else:
-            loop.call_at(self._free_at, self._deliver, data)
+            # Timers of one moment may fire in any order, so each takes what is first.
+            self._travelling.append(data)
+            loop.call_at(self._free_at, lambda: self._deliver(self._travelling.popleft()))

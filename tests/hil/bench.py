@@ -6,6 +6,7 @@ Rules of this file: no AT engine of ours.  `Bench` drives the sans-I/O interpret
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -121,6 +122,13 @@ def lines(said: bytes) -> list[str]:
     return [line for line in said.decode("ascii", "backslashreplace").split("\r\n") if line]
 
 
+async def eventually(holds: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until something holds that nothing announces; raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 class Host:
     """A host with a descriptor: writes, and waits for what matches."""
 
@@ -144,7 +152,10 @@ class Host:
 
     def _read(self) -> None:
         try:
-            self._heard += os.read(self.descriptor, 65536)
+            data = os.read(self.descriptor, 65536)
+            if not data:
+                raise OSError(errno.EIO, "hung up")
+            self._heard += data
         except BlockingIOError:
             return
         except OSError as error:

@@ -204,7 +204,7 @@ class ModemControls:
             wire.mend()
 
     def disconnect(self) -> None:
-        """Unplug the port: whoever has it open gets EIO."""
+        """Unplug the port: whoever has it open is hung up on."""
         self._modem.port.disconnect()
 
     def connect(self) -> None:
