@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from random import Random
 
@@ -33,32 +34,43 @@ from rataccess.link.remedy import CarrierLost, Remedies, Unproved
 from rataccess.link.states import TRANSITIONS, IllegalTransition, LinkEvent, advance
 from tests.link.fakes import PACKET, Bench, Radio, virtual
 
-ERRORS = st.sampled_from(
-    [
-        RadioSilent("silent"),
-        PortLost("lost"),
-        RadioNotFound("absent"),
-        PortBusy("busy"),
-        AttachFailed("refused"),
-        AttachFailed("told to wait", 100.0),
-        RegistrationDenied("denied"),
-        CommandFailed("CME", 3),
-        TransportBroken("broken"),
-        TransportError("odd"),
-        NotNow("later", 5.0),
-        SimError("sim"),
-        WrongRadio("wrong"),
-        ConfigurationError("configuration"),
-        Closed("closed"),
-        RuntimeError("defect"),
-        OSError("defect"),
-        asyncio.CancelledError(),
-    ]
-)
-SCRIPTS = st.lists(st.one_of(st.none(), ERRORS), max_size=6)
-EVENTS = st.sampled_from(
-    ["hang", "heal", "unplug", "plug", "drop", "carrier", "prove", "doubt", "hold", "release", "break", "send", "jump"]
-)
+ERRORS: list[BaseException] = [
+    RadioSilent("silent"),
+    PortLost("lost"),
+    RadioNotFound("absent"),
+    PortBusy("busy"),
+    AttachFailed("refused"),
+    AttachFailed("told to wait", 100.0),
+    RegistrationDenied("denied"),
+    CommandFailed("CME", 3),
+    TransportBroken("broken"),
+    TransportError("odd"),
+    NotNow("later", 5.0),
+    SimError("sim"),
+    WrongRadio("wrong"),
+    ConfigurationError("configuration"),
+    Closed("closed"),
+    RuntimeError("defect"),
+    OSError("defect"),
+    asyncio.CancelledError(),
+]
+EVENTS = [
+    "hang",
+    "heal",
+    "unplug",
+    "plug",
+    "drop",
+    "carrier",
+    "prove",
+    "doubt",
+    "hold",
+    "release",
+    "break",
+    "send",
+    "jump",
+]
+MOMENTS = [0.0, 0.01, 0.05, 0.11, 0.21, 0.35, 1.0, 5.2, 10.0]
+"""Waits about as long as the steps of supervision take here."""
 
 
 def poke(bench: Bench, event: str) -> None:
@@ -87,26 +99,51 @@ def poke(bench: Bench, event: str) -> None:
             bench.clock.jump(1e7)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS, SCRIPTS),
-    events=st.lists(st.tuples(st.floats(0, 400), EVENTS), max_size=25),
-    seed=st.integers(0, 1000),
-)
-def test_whatever_happens_a_sound_radio_comes_back(
-    scripts: tuple[list[BaseException | None], ...], events: list[tuple[float, str]], seed: int
-) -> None:
+def fill(radio: Radio, world: Random, most: int) -> None:
+    """Let some steps of the radio fail, each in any way."""
+    for script in (radio.open_fails, radio.attach_fails, radio.start_fails, radio.status_fails):
+        script += [world.choice([None, *ERRORS]) for _ in range(world.randint(0, most))]
+
+
+@pytest.mark.parametrize("where", ["open_fails", "attach_fails", "start_fails", "status_fails", "receive", "send"])
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_any_error_anywhere_is_outlived(where: str, error: BaseException) -> None:
     async def body() -> None:
-        radio = Radio(open_fails=list(scripts[0]), attach_fails=list(scripts[1]))
-        radio.start_fails, radio.status_fails = list(scripts[2]), list(scripts[3])
+        radio = Radio()
+        if where.endswith("_fails"):
+            getattr(radio, where).append(error)
+        async with Bench(radio) as bench:
+            await bench.up(3_700)
+            if where == "receive":
+                radio.transport.break_down(error)
+            elif where == "send" and not isinstance(error, asyncio.CancelledError):
+                radio.transport.send_fails = error
+                with pytest.raises(TransportError):
+                    await bench.link.send(PACKET)
+                radio.transport.send_fails = None
+            bench.link.doubt("no answer")
+            await asyncio.sleep(30)
+            await bench.up(3_700)
+            assert await bench.link.send(PACKET)
+
+    virtual(body)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), most=st.integers(0, 6), events=st.integers(0, 30), hurry=st.booleans())
+def test_whatever_happens_a_sound_radio_comes_back(seed: int, most: int, events: int, hurry: bool) -> None:
+    """The script is drawn from a seed, because lists that hypothesis draws are mostly short and alike."""
+
+    async def body() -> None:
+        world, radio = Random(seed), Radio()
+        fill(radio, world, most)
         async with Bench(radio, seed=seed) as bench:
-            for wait, event in events:
-                await asyncio.sleep(wait)
+            for _ in range(events):
+                await asyncio.sleep(world.choice(MOMENTS) if hurry else world.uniform(0, 400))
+                event = world.choice(EVENTS)
                 if event == "send":
-                    try:
+                    with contextlib.suppress(TransportError):
                         await bench.link.send(PACKET)
-                    except TransportError:
-                        assert not bench.link.ready
                 else:
                     poke(bench, event)
                 assert bench.link.ready <= (bench.link.state is LinkState.UP)
@@ -118,7 +155,6 @@ def test_whatever_happens_a_sound_radio_comes_back(
             bench.link.release()
             await bench.up(21_700)
             await asyncio.sleep(100)
-            assert bench.link.ready
             assert await bench.link.send(PACKET)
             bench.link.prove()
             assert bench.link.evidence is Evidence.REACHABLE
@@ -126,23 +162,21 @@ def test_whatever_happens_a_sound_radio_comes_back(
     virtual(body)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
-    scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS, SCRIPTS),
-    events=st.lists(EVENTS, max_size=4),
-    at=st.floats(0, 60),
+    seed=st.integers(0, 2**32),
+    most=st.integers(0, 4),
+    events=st.integers(0, 4),
+    at=st.one_of(st.floats(0, 0.5), st.floats(0, 60)),
 )
-def test_closing_at_any_moment_leaves_nothing_behind(
-    scripts: tuple[list[BaseException | None], ...], events: list[str], at: float
-) -> None:
+def test_closing_at_any_moment_leaves_nothing_behind(seed: int, most: int, events: int, at: float) -> None:
     async def body() -> None:
-        radio = Radio(open_fails=list(scripts[0]), attach_fails=list(scripts[1]), rung_takes=7.0)
-        radio.start_fails, radio.status_fails = list(scripts[2]), list(scripts[3])
+        world, radio = Random(seed), Radio(rung_takes=7.0)
+        fill(radio, world, most)
         async with Bench(radio) as bench:
-            for event in events:
-                await asyncio.sleep(at / len(events))
-                if event != "send":
-                    poke(bench, event)
+            for _ in range(events):
+                await asyncio.sleep(at / events)
+                poke(bench, world.choice(EVENTS))
             await asyncio.sleep(0 if events else at)
             begun = bench.clock.monotonic()
             await bench.link.aclose()
@@ -170,15 +204,15 @@ def test_a_driver_that_does_not_close_holds_nobody_up() -> None:
     virtual(body)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_months_of_outages(seed: int) -> None:
-    """Two months of hangs, outages, flaps and restarts of the radio; in the end it works, and was never hammered."""
+    """Forty days of hangs, outages, flaps and restarts of the radio; in the end it works, and was never hammered."""
 
     async def body() -> None:
         world = Random(seed)
         radio = Radio()
-        async with Bench(radio, timing=LinkTiming(watch_every=300.0), seed=seed) as bench:
-            end = 60 * 86_400
+        async with Bench(radio, timing=LinkTiming(watch_every=600.0), seed=seed) as bench:
+            end = 40 * 86_400
             while bench.clock.monotonic() < end:
                 await asyncio.sleep(world.expovariate(1 / 20_000))
                 match world.choice(["hang", "outage", "flap", "unplug", "service"]):
@@ -216,7 +250,7 @@ def test_months_of_outages(seed: int) -> None:
 
 # --- the pure parts ---------------------------------------------------------------------------------------------------
 
-INTERNAL = st.sampled_from([CarrierLost("carrier"), Unproved("unproved")])
+INTERNAL = [CarrierLost("carrier"), Unproved("unproved")]
 
 
 async def nothing() -> None:
@@ -225,7 +259,7 @@ async def nothing() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    failures=st.lists(st.tuples(st.one_of(ERRORS, INTERNAL), st.floats(0, 1000)), max_size=80),
+    failures=st.lists(st.tuples(st.sampled_from([*ERRORS, *INTERNAL]), st.floats(0, 1000)), max_size=80),
     attempts=st.lists(st.integers(1, 3), max_size=4),
     kept=st.builds(
         Kept, st.integers(0, 99), st.one_of(st.none(), st.integers(0, 9)), st.integers(0, 5), st.integers(0, 99)

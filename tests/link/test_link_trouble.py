@@ -147,6 +147,32 @@ async def test_a_radio_without_a_ladder_is_waited_for() -> None:
         await bench.up(300)
 
 
+async def test_rungs_climbed_for_the_network_are_not_missing_for_a_hang() -> None:
+    async with Bench(Radio(attach_always=AttachFailed("no service"))) as bench:
+        await bench.until(lambda link: "modem reset" in bench.radio.names())
+        bench.radio.done.clear()
+        bench.radio.hung, bench.radio.cured_by, bench.radio.attach_always = True, "reopen port", None
+        await bench.up(600)
+        assert [name for name in bench.radio.names() if name in RUNGS] == ["reopen port"]
+
+
+async def test_a_hang_after_a_long_silence_of_the_services_has_its_whole_ladder() -> None:
+    async with Bench() as bench:
+        await bench.up()
+        while "power cut" not in bench.radio.names():
+            bench.link.doubt("no answer")
+            await asyncio.sleep(59)
+        for _ in range(1000):
+            bench.link.doubt("no answer")
+            await asyncio.sleep(59)
+        bench.radio.done.clear()
+        bench.radio.hung, bench.radio.cured_by = True, "radio off/on"
+        bench.link.doubt("no answer")
+        await bench.until(lambda link: not link.ready)
+        await bench.up(600)
+        assert [name for name in bench.radio.names() if name in RUNGS] == RUNGS[:3]
+
+
 # --- the port ---------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +288,46 @@ async def test_steps_that_never_end_are_limited() -> None:
         assert len(radio.times("open")) > 3
         radio.takes = 0.1
         await bench.up()
+
+
+async def test_the_first_cause_of_a_loss_is_the_one_that_counts() -> None:
+    async with Bench() as bench:
+        await bench.up()
+        bench.radio.transport.break_down(PortLost("consequence"))  # heard by the receiving task, one step later
+        bench.radio.driver.announce(RadioStatus(Evidence.REGISTERED, "carrier lost"))
+        await bench.up(1.0)
+        assert [change.cause for change in bench.listener.changes if change.cause == "consequence"] == []
+        assert len(bench.radio.drivers) == 1
+
+
+async def test_a_late_failure_of_an_old_transport_harms_nobody() -> None:
+    async with Bench() as bench:
+        await bench.up()
+        old = bench.radio.transport
+        bench.radio.takes = 5.0
+        sending = asyncio.create_task(bench.link.send(PACKET))
+        await asyncio.sleep(0)
+        old.send_fails = TransportBroken("too late")
+        bench.radio.takes = 0.1
+        bench.radio.carrier(Evidence.SIM)
+        await bench.up(2.0)
+        with pytest.raises(TransportBroken, match="too late"):
+            await sending
+        assert bench.link.ready
+        assert len(bench.radio.transports) == 2
+
+
+async def test_words_of_an_old_driver_harm_nobody() -> None:
+    async with Bench() as bench:
+        await bench.up()
+        old = bench.radio.driver
+        bench.radio.transport.break_down(PortLost("vanished"))
+        await bench.until(lambda link: not link.ready)
+        await bench.up(10.0)
+        assert bench.radio.driver is not old
+        old.announce(RadioStatus(Evidence.NONE, "late"))
+        assert bench.link.ready
+        assert old._status_callbacks == []
 
 
 # --- attaching --------------------------------------------------------------------------------------------------------
@@ -405,7 +471,7 @@ async def test_doubt_with_a_healthy_radio_leaves_the_link_up_and_associated() ->
         bench.link.prove()
         asked = len(bench.radio.times("status"))
         bench.link.doubt("timeout")
-        assert bench.link.evidence is Evidence.BEARER
+        assert bench.listener.changes[-1].new is Evidence.BEARER
         assert bench.listener.changes[-1].cause == "doubted: timeout"
         await asyncio.sleep(0.5)
         assert len(bench.radio.times("status")) == asked + 1
@@ -456,7 +522,7 @@ async def test_lasting_doubts_attach_again_then_climb_but_never_give_up() -> Non
         assert 60 <= attaches[0] < 125
         assert attaches[1] - attaches[0] >= 120
         rungs = [name for name in bench.radio.names() if name in RUNGS]
-        assert rungs[:4] == RUNGS[2:]
+        assert rungs[:6] == RUNGS[2:] + RUNGS[2:4]
         assert len(attaches) < 25, "a service that is down for days costs few attaches"
         assert not bench.link.faulty
         assert bench.link.ready
