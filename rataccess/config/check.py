@@ -7,12 +7,12 @@ Tables are walked here, so that each key gets its own message; single values are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -167,9 +167,13 @@ class Wanted:
     required: bool
 
 
-@cache
 def fields(struct: type[Any]) -> Mapping[str, Wanted]:
     """The fields of a struct or dataclass by the names that files use."""
+    return _fields(cast(Hashable, struct))
+
+
+@cache  # resolving annotations takes ten times as long as all the rest
+def _fields(struct: Any) -> Mapping[str, Wanted]:
     hints = get_type_hints(struct, include_extras=True)
     kind = inspect.type_info(struct)
     assert isinstance(kind, inspect.StructType | inspect.DataclassType)

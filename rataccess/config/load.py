@@ -100,11 +100,12 @@ def _overrides(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     Other `RATACCESS_` variables (a test rig's, say) are left alone, unless they look like a key with one underscore.
     """
     found = {}
+    sections = check.fields(Configuration)
     for variable in sorted(environ):
         rest = _fold(variable.removeprefix(PREFIX))
         if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
             continue
-        if "__" in rest or any(rest == name or rest.startswith(f"{name}_") for name in check.fields(Configuration)):
+        if "__" in rest or any(rest == name or rest.startswith(f"{name}_") for name in sections):
             found[variable] = tuple(rest.split("__"))
     return found
 
@@ -115,7 +116,7 @@ def _override(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[c
     mistakes: list[str] = []
     for variable, parts in _overrides(environ).items():
         path, wanted = _locate(parts, found)
-        if not all(parts) or (len(parts) == 1 and path[0] not in check.fields(Configuration)):
+        if not all(parts) or (len(parts) == 1 and path[0] not in sections):
             mistakes.append(f"environment variable {variable}: names no key; write two underscores for each dot")
         elif path in variables:
             mistakes.append(f"environment variable {variable}: sets the same key as {variables[path]}; remove one")
