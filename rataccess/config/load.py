@@ -116,7 +116,7 @@ def _override(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[c
     mistakes: list[str] = []
     for variable, parts in _overrides(environ).items():
         path, wanted = _locate(parts, found)
-        if not all(parts) or (len(parts) == 1 and path[0] not in sections):
+        if not all(parts) or (len(parts) == 1 and path[0] not in check.fields(Configuration)):
             mistakes.append(f"environment variable {variable}: names no key; write two underscores for each dot")
         elif path in variables:
             mistakes.append(f"environment variable {variable}: sets the same key as {variables[path]}; remove one")
