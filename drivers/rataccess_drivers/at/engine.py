@@ -221,11 +221,13 @@ class AtEngine:
             return self._urc(line, pattern)
         if self._is_late(line):
             return self._late(line)
-        if self._any_final(line) is not None:
-            self._late_final()
-            self.stale += 1
-        else:
+        final = self._any_final(line)
+        if final is not None and not self._late_final() and final.line in results.OF_CALLS:
+            line, final = final.line, None
+        if final is None:
             self._events.append(Urc(line))
+        else:
+            self.stale += 1
         return None
 
     def _busy_line(self, line: str) -> int | None:
@@ -245,7 +247,9 @@ class AtEngine:
         owned = line.startswith(command.prefixes)
         if pattern is not None and not (owned and self._solicited(line, pattern, command)):
             return self._urc(line, pattern)
-        if not owned and self._is_late(line):
+        if owned:
+            self._late_reply = False  # what looked late was a URC that is missing in the table: no result follows it
+        elif self._is_late(line):
             return self._late(line)
         return self._info(line, command)
 

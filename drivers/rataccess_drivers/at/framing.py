@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 LineHandler = Callable[[str], int | None]
 """Called with each line; returns how many raw bytes follow it, or `None` where it announces none."""
 
-# What cannot begin a line that means anything: blanks, NUL from a waking UART, XON and XOFF.
-_BLANKS = "".join(map(chr, range(0x21))) + "\x7f"
+# What cannot begin a line: NUL from a waking UART, XON and XOFF, ESC that is echoed.  Blanks can (Wavecom's names).
+_CONTROLS = "".join(map(chr, range(0x20))).replace("\t", "") + "\x7f"
 _LF = 0x0A
+_BLANK = 0x20
 
 
 class Framer:
@@ -42,7 +43,8 @@ class Framer:
         self._heads: tuple[bytes, ...] = ()
         self._rest = b""
         self._overflow = False
-        self._skip_newline = False
+        self._skip = -1
+        """A byte that belongs to what came before, if it is the next one: the LF of a CR LF, the blank of a prompt."""
         self._missing = 0
         self._block: list[bytes] = []
         self._echo = b""
@@ -52,7 +54,7 @@ class Framer:
         self._heads = tuple(dict.fromkeys(head.encode() for head in heads))
 
     def expect_echo(self, payload: bytes) -> None:
-        """Drop `payload` where it comes back as the very next bytes, but for a blank before it."""
+        """Drop `payload` where it comes back as the very next bytes."""
         self._echo = payload
 
     def drop_partial(self) -> None:
@@ -61,7 +63,8 @@ class Framer:
         self._rest = self._echo = b""
         self._missing = 0
         self._block = []
-        self._overflow = self._skip_newline = False
+        self._overflow = False
+        self._skip = -1
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes and make the calls that they complete."""
@@ -70,15 +73,16 @@ class Framer:
             self._rest = b""
         position, end = 0, len(data)
         while position < end:
-            if self._skip_newline:
-                self._skip_newline = False
-                position += data[position] == _LF
+            if self._skip >= 0:
+                position += data[position] == self._skip
+                self._skip = -1
             elif self._missing:
                 position = self._take_block(data, position)
             elif self._echo:
                 position = self._take_echo(data, position)
             elif self.prompt is not None and not self._overflow and (after := self.prompt(data, position)) is not None:
                 position = after
+                self._skip = _BLANK
             else:
                 position = self._take_lines(data, position)
 
@@ -95,11 +99,11 @@ class Framer:
             end = self._announcement_end(data, position, end)
         count = None
         for line in self._split(data[position:end]):
-            if line and (line[0] > " " or (line := line.lstrip(_BLANKS))):
+            if line and (line[0] > " " or (line := _without_controls(line))):
                 count = self.handle(line)
         if count is not None:
             # the LF of this line's CR LF, which may not have come yet, is no part of the block
-            self._skip_newline = data[end - 1] != _LF
+            self._skip = _LF if data[end - 1] != _LF else -1
             self._missing = count
             if not count:
                 self._on_block(b"")
@@ -158,13 +162,11 @@ class Framer:
 
     def _take_echo(self, data: bytes, position: int) -> int:
         rest = data[position:]
-        blank = rest[:1] == b" " and self._echo[:1] != b" "
-        come = rest[1:] if blank else rest
-        if self._echo.startswith(come) and len(come) < len(self._echo):
+        if self._echo.startswith(rest) and len(rest) < len(self._echo):
             self._rest = rest
             return len(data)
         echo, self._echo = self._echo, b""
-        return position + blank + len(echo) if come.startswith(echo) else position
+        return position + len(echo) if rest.startswith(echo) else position
 
 
 def _line_end(data: bytes, position: int) -> int:
@@ -182,3 +184,9 @@ def _text(line: bytes) -> str:
         return line.decode()
     except UnicodeDecodeError:
         return line.decode("latin-1")
+
+
+def _without_controls(line: str) -> str:
+    """A line that does not begin with a letter, without what cannot begin one; empty where nothing is left but blanks."""
+    line = line.lstrip(_CONTROLS)
+    return "" if line.isspace() else line

@@ -22,7 +22,8 @@ NUMERIC = {
     "7": "BUSY",
     "8": "NO ANSWER",
 }
-NUMERIC_RING = "2"
+# What a modem says of a call or data connection, and so also when no command runs.
+OF_CALLS = frozenset({"NO CARRIER", "NO DIALTONE", "NO DIAL TONE", "BUSY", "NO ANSWER", "CONNECT"})
 
 SUCCESSES = frozenset({"OK", "CONNECT", "SEND OK", "CLOSE OK", "DEACT OK", "SHUT OK"})
 FAILURES = frozenset(
