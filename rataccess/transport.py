@@ -48,6 +48,8 @@ class Hints:
     """In the unit of currency that the configuration uses."""
     billing_quantum: int = 1
     """What is billed is rounded up to a multiple of this many bytes."""
+    overhead: int = 0
+    """Bytes that the network adds to each packet and that count for budgets (28 for UDP over IPv4, 48 over IPv6)."""
     bytes_left: int | None = None
     """Bytes left in the budget of this period, or `None` without a budget."""
     next_slot: float | None = None

@@ -46,7 +46,8 @@ MOST_LATE = 512
 RESEND_AFTER = 6 * 3600.0
 """Seconds that a record which the operator took (handover) waits for its acknowledgement."""
 HOUSEKEEPING = 5.0
-"""Seconds between looks at what has expired."""
+"""Seconds between looks at what has expired, while anything waits."""
+HOUSEKEEPING_IDLE = 300.0
 REFUSED_PAUSE = 1.0
 
 
@@ -499,7 +500,8 @@ class Exchange:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(HOUSEKEEPING)
+            busy = bool(self._outgoing or self._store.base(self.service) <= self._store.last_number(self.service))
+            await asyncio.sleep(HOUSEKEEPING if busy else HOUSEKEEPING_IDLE)
             now = self._clock.wall()
             if self._clock.wall_known():
                 self._store.expire(now)

@@ -38,6 +38,7 @@ FLOORS = {
     "testing": 8,
     "services": 8,
     "cli": 9,
+    "__main__": 9,
 }
 GROUND = {"errors", "clock", "config", "objects", "bus", "driver", "transport"}
 APART = {("store", "exchange"), ("policy", "link"), ("policy", "access"), ("keys", "security"), ("wire", "security")}
