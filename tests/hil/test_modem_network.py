@@ -277,3 +277,41 @@ def test_gnss_needs_to_be_on_and_a_while() -> None:
     bench.modem.air.sky = False
     assert bench.ask("AT+QGPSLOC=2") == ["+CME ERROR: 516"]
     assert bench.ask("AT+QGPSEND") == ["OK"]
+
+
+# --- the rest of what real modems say ---------------------------------------------------------------------------------
+
+
+def shape(line: str) -> str:
+    """A line with each quoted text as S and each number as N."""
+    return re.sub(r"-?\d+", "N", re.sub(r'"[^"]*"', "S", line))
+
+
+def test_socket_and_status_lines_have_the_shape_of_real_ones() -> None:
+    bench = Bench(personality=EC25)
+    bench.online()
+    serial = bench.socket()
+    bench.datagram(serial, b"hello, world")
+    bench.ask("AT+QIRD=0,6")
+    bench.ask('AT+QISENDEX=0,"00"', 1.0)
+    opened = bench.ask('AT+QIOPEN=1,0,"UDP","198.51.100.7",4242,0,0', 1.0)
+    compared = 0
+    for case in corpus("vendor_response_lines")["cases"]:
+        command = case["command"]
+        if not case["device"].startswith("Quectel EG800") or re.search("QPING|QNTP|QSSL", command):
+            continue
+        said = opened[1:] if command.startswith("AT+QIOPEN") else bench.ask(command.replace("QISTATE", "QISTATE?"), 1.0)
+        name = "operation|operate successfully|socket identity has been used"
+        assert shape(re.sub(name, "text", said[0])) == shape(re.sub(name, "text", case["response"])), command
+        compared += 1
+    assert compared >= 10
+    assert bench.ask("AT+QIGETERROR") == ["+QIGETERROR: 563,socket identity has been used", "OK"]
+
+
+def test_what_general_clients_ask_when_they_start() -> None:
+    bench = Bench()
+    assert "AT+QIOPEN" in bench.ask("AT+CLAC")
+    assert bench.ask("AT+CMGF=0") == ["OK"]
+    assert bench.ask("AT+CSCA?") == ['+CSCA: "+46700000000",145', "OK"]
+    assert bench.ask('AT+CPMS="ME"') == ["+CPMS: 0,23,0,23,0,23", "OK"]
+    assert bench.ask("AT+CMGS=20") == ["ERROR"], "no message is sent, and none is said to be"

@@ -206,6 +206,11 @@ def zone_reports(modem: Modem, call: Call) -> Answer:
     return []
 
 
+def known_commands(modem: Modem, call: Call) -> Answer:
+    """AT+CLAC."""
+    return [f"AT{name}" for name in sorted(modem.commands)]
+
+
 def supply(modem: Modem, call: Call) -> Answer:
     """AT+CBC."""
     return ["+CBC: 0,80,3800"] if call.form is Form.EXECUTE else []
@@ -244,9 +249,7 @@ COMMANDS: dict[str, Handler] = {
     "+CMEE": errors,
     "+IPR": rate,
     "+IFC": accepted,
-    "+CSCS": accepted,
-    "+CMGF": accepted,
-    "+CNMI": accepted,
+    "+CLAC": known_commands,
     "+CFUN": function,
     "+QPOWD": power_down,
     "+QCFG": configuration,

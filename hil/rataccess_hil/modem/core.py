@@ -63,7 +63,7 @@ class Modem:
         self.boots = 0
         self.swallowed = 0
         """Bytes that came while it was off, booting or hung."""
-        self._commands = commands
+        self.commands = commands
         self._pressed: dict[str, float] = {}
         self._key_timer: Timer | None = None
         self._boot_timer: Timer | None = None
@@ -123,7 +123,7 @@ class Modem:
     def _execute(self, call: Call) -> Answer:
         if self.faults.hang is Hang.COMMANDS and not self._passes_hang(call):
             raise NoAnswer
-        handler = self._commands.get(call.name)
+        handler = self.commands.get(call.name)
         if handler is None:
             raise AtError(None)
         return handler(self, call)

@@ -137,7 +137,7 @@ class Data:
         """A socket by its serial number, with the host's number for it."""
         return next(((i, socket) for i, socket in self.sockets.items() if socket.serial == serial), None)
 
-    def opened(self, serial: int, error: int) -> None:
+    def opened(self, serial: int, error: int, local_port: int = 0) -> None:
         """The network's answer, said as a URC."""
         found = self.find(serial)
         if found is None:
@@ -149,6 +149,7 @@ class Data:
             del self.sockets[index]
         else:
             socket.state = 2
+            socket.local_port = socket.local_port or local_port
         self._modem.urc(f"+QIOPEN: {index},{error}")
 
     def close(self, index: int) -> None:

@@ -19,6 +19,7 @@ from rataccess_hil.modem import (
     commands_context,
     commands_general,
     commands_gnss,
+    commands_message,
     commands_network,
     commands_sim,
     commands_socket,
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, Handler] = {
     **commands_context.COMMANDS,
     **commands_socket.COMMANDS,
     **commands_gnss.COMMANDS,
+    **commands_message.COMMANDS,
 }
 """Every command that the virtual modem knows."""
 
@@ -61,11 +63,13 @@ class VirtualModem:
     terminal, `controls` what can be done to it.  Raises what `PtyRadio` raises.
     """
 
+    usual_personality: Personality = BG95
+
     def __init__(
         self,
         network: VirtualNetwork | None = None,
         *,
-        personality: Personality = BG95,
+        personality: Personality | None = None,
         timings: Timings = FAST,
         link: Path | str | None = None,
         sim: Sim | None = None,
@@ -80,7 +84,8 @@ class VirtualModem:
         self._own_network = network is None
         self._clock = clock or SystemClock()
         self._start = start
-        self.core = Modem(COMMANDS, personality, timings, sim, air, starts_with_supply=starts_with_supply, usb=usb)
+        model = personality or self.usual_personality
+        self.core = Modem(COMMANDS, model, timings, sim, air, starts_with_supply=starts_with_supply, usb=usb)
         self.port = PtyRadio(link, on_bytes=self._heard, on_open=self._port_opened, seed=seed)
         self.controls = ModemControls(self)
         self.power_key = VirtualLine(lambda level: self._wire("power_key", level))
@@ -214,15 +219,16 @@ class VirtualModem:
     async def _connect(self, action: OpenSocket) -> None:
         peer = (action.host, action.port)
         error = 0
+        local_port = 0
         try:
-            self._sockets[action.serial] = await self.network.open_socket(
-                *peer, lambda data: self._arrived(action.serial, data, peer)
-            )
+            socket = await self.network.open_socket(*peer, lambda data: self._arrived(action.serial, data, peer))
+            self._sockets[action.serial] = socket
+            local_port = socket.local_port
         except Unreachable:
             error = 566 if self.network.resolve(action.host) else 565
         except OSError:
             error = 554
-        self.core.data.opened(action.serial, error)
+        self.core.data.opened(action.serial, error, local_port)
         self.pump()
 
     def _send(self, action: SendDatagram) -> None:
@@ -269,31 +275,4 @@ class VirtualBg95(VirtualModem):
 class VirtualEc25(VirtualModem):
     """A Quectel EC25: LTE."""
 
-    def __init__(
-        self,
-        network: VirtualNetwork | None = None,
-        *,
-        personality: Personality = EC25,
-        timings: Timings = FAST,
-        link: Path | str | None = None,
-        sim: Sim | None = None,
-        air: Air | None = None,
-        start: Start = Start.RUNNING,
-        starts_with_supply: bool = True,
-        usb: bool = False,
-        clock: Clock | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            network,
-            personality=personality,
-            timings=timings,
-            link=link,
-            sim=sim,
-            air=air,
-            start=start,
-            starts_with_supply=starts_with_supply,
-            usb=usb,
-            clock=clock,
-            seed=seed,
-        )
+    usual_personality = EC25
