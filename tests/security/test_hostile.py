@@ -321,3 +321,58 @@ def test_wrong_parameters_are_named(changes: dict[str, bytes], why: str) -> None
     right = {"sender_id": b"\x01", "recipient_id": b"", "secret": SECRET}
     with pytest.raises(KeyStoreError, match=why):
         SecureContext(**{**right, **changes}, memory=Disk(), name="x")  # type: ignore[arg-type]
+
+
+def sealed_request(ends: Ends, option: bytes, partial_iv: bytes, *, before: bytes = b"", delta: int = 9) -> bytes:
+    """What a genuine device might send otherwise than we do."""
+    data = derivation.additional_data(b"\x07", partial_iv)
+    nonce = (ends.client._sender_base ^ int.from_bytes(partial_iv, "big")).to_bytes(13, "big")
+    sealed = ends.client._sender.encrypt(nonce, b"\x02\xffbody", data)
+    return bytes((0x50, 2, 0, 1)) + before + option_bytes(delta, option) + b"\xff" + sealed
+
+
+def test_a_request_without_a_number_is_refused_though_its_key_is_right(ends: Ends) -> None:
+    """Nothing would tell it from its replay."""
+    assert ends.server.unprotect_request(sealed_request(ends, b"\x09\x05\x07", b"\x05")).body == b"body"
+    with pytest.raises(ProtectionFailed, match="another sender"):
+        ends.server.unprotect_request(sealed_request(ends, b"\x08\x07", b""))
+
+
+def test_a_critical_option_outside_that_is_not_understood_is_refused(ends: Ends) -> None:
+    """Proxy-Uri (35) asks for what we are not; Observe (6) may be ignored."""
+    datagram = sealed_request(ends, b"\x09\x05\x07", b"\x05", before=option_bytes(6, b"\x01"), delta=3)
+    behind = datagram.replace(b"\xff", bytes((0xD0, 35 - 9 - 13)) + b"\xff", 1)
+    with pytest.raises(ProtectionFailed, match=r"critical CoAP option \(35\)"):
+        ends.server.unprotect_request(behind)
+    assert ends.server.unprotect_request(datagram).body == b"body"
+
+
+def test_a_token_of_more_than_8_bytes_is_a_format_error(ends: Ends) -> None:
+    datagram, _ = ends.client.protect_request(b"", token=bytes(8), message_id=1)
+    assert peek(datagram).token == bytes(8)
+    for length in range(9, 16):
+        with pytest.raises(ProtectionFailed, match="token"):
+            peek(bytes((0x50 | length,)) + datagram[1:4] + bytes(length) + datagram[12:])
+
+
+@pytest.mark.parametrize(
+    ("option", "inside", "why"),
+    [
+        (b"\x08\x09", b"\x44", "another sender"),
+        (b"", b"\x02", "code of a request"),
+        (b"", b"\x60", "code of a request"),
+        (b"", b"\x44\xd1\x0ex", "critical option"),
+    ],
+)
+def test_what_a_genuine_response_may_not_hold(ends: Ends, option: bytes, inside: bytes, why: str) -> None:
+    _, identity = ask(ends)
+    sealed = ends.server._sender.encrypt(identity.nonce, inside, identity.additional_data)
+    head = bytes((0x50 | len(TOKEN), CHANGED, 0, 1)) + TOKEN
+    with pytest.raises(ProtectionFailed, match=why):
+        ends.client.unprotect_response(head + option_bytes(9, option) + b"\xff" + sealed, identity)
+
+
+def test_a_message_shorter_than_its_tag_is_refused(ends: Ends) -> None:
+    datagram, _ = ask(ends, b"")
+    with pytest.raises(ProtectionFailed, match="too short"):
+        ends.server.unprotect_request(datagram[:-1])
