@@ -2,9 +2,9 @@
 
 Rules of this file: bytes only; what they mean is the virtual radio's business.  No thread: the descriptors are readers of
 the running event loop.  The port behaves as a USB serial port does: what the radio says while nobody has it open is lost,
-a second opener is refused (TIOCEXCL, and the flock of pyserial's `exclusive`; root overrides the first, as on a real
-port), unplugging hangs it up (whoever has it open reads the end of the file and gets EIO for all else, as from a USB port
-that is pulled), and plugging it in again gives another /dev/pts node behind the same link, which is its stable identity.
+a second opener is refused where the first asked for it (the flock of pyserial's `exclusive`, or TIOCEXCL, which root
+overrides), unplugging hangs it up (whoever has it open reads the end of the file and gets EIO for all else, as from a USB
+port that is pulled), and plugging it in again gives another /dev/pts node behind the same link, its stable identity.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class PtyRadio:
     """A radio's port.  `on_bytes` is called with what the host wrote; `write` says something to the host.
 
     `link` is the path of the symbolic link to make (its folder must exist); by default one in a temporary folder.
-    Raises `FileExistsError` on opening where something that is no link is at `link`.
+    With `exclusive` the kernel refuses (EBUSY) whoever opens the port while somebody has it open, without the first having
+    asked; root excepted.  It is off by default, for the port learns of a closing a moment later, and would refuse one who
+    closes and opens again at once.  Raises `FileExistsError` on opening where something that is no link is at `link`.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class PtyRadio:
         on_bytes: Callable[[bytes], None] = lambda data: None,
         on_open: Callable[[], None] = _nothing,
         on_close: Callable[[], None] = _nothing,
+        exclusive: bool = False,
         seed: int = 0,
     ) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._wanted = Path(link) if link is not None else None
         self._link: Path | None = None
+        self._exclusive = exclusive
         self.on_bytes = on_bytes
         self.on_open = on_open
         self.on_close = on_close
@@ -188,6 +192,8 @@ class PtyRadio:
             return
         events = self._watch.changes()
         self.opened_times += events.count("open")
+        if "open" in events and self.in_use and events[0] == "open":
+            self.journal.note(asyncio.get_running_loop().time(), "opened a second time")
         if "close open" in " ".join(events) and self.in_use:
             # Closed and opened again before we looked; an open that a close follows was an intruder's.
             self._set_in_use(False)
@@ -201,9 +207,11 @@ class PtyRadio:
         self.in_use = now
         self.journal.note(asyncio.get_running_loop().time(), "opened" if now else "closed")
         if self._master is not None:
-            fcntl.ioctl(self._slave, termios.TIOCEXCL if now else termios.TIOCNXCL)
+            if now and self._exclusive:
+                fcntl.ioctl(self._slave, termios.TIOCEXCL)
             if not now:
-                # What the last user did not read is gone, as on a real port.
+                # What the last user did not read is gone, and so is a claim of its own, as on a real port.
+                fcntl.ioctl(self._slave, termios.TIOCNXCL)
                 self._waiting.clear()
                 termios.tcflush(self._slave, termios.TCIFLUSH)
         (self.on_open if now else self.on_close)()

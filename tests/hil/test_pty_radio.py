@@ -126,6 +126,7 @@ async def test_tells_of_closing_and_opening_even_when_both_are_quick() -> None:
         intruder = os.open(radio.link, os.O_RDWR | os.O_NOCTTY)
         os.close(intruder)
         await settle()
+        assert radio.journal.notes()[-1] == "opened a second time"
         assert events == ["open", "close", "open"]
         os.close(second)
         await settle()
@@ -148,7 +149,7 @@ async def test_pyserial_refuses_a_second_exclusive_opener() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else, and root overrides TIOCEXCL")
 async def test_the_kernel_refuses_a_second_opener_that_is_not_root() -> None:
-    radio, _ = hearing()
+    radio = PtyRadio(exclusive=True)
     opener = (
         "import os, sys\n"
         "os.setuid(65534)\n"

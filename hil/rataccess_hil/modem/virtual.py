@@ -59,8 +59,8 @@ class VirtualModem:
     """A modem on a pseudo terminal.
 
     `network` is what its sockets reach (its own, empty and strict, by default); `link` the path of the port's link;
-    `usb` makes the port vanish while the modem restarts, as its own USB port would.  `core` is the interpreter, `port` the
-    terminal, `controls` what can be done to it.  Raises what `PtyRadio` raises.
+    `usb` makes the port vanish while the modem restarts, as its own USB port would; `exclusive` as of `PtyRadio`.
+    `core` is the interpreter, `port` the terminal, `controls` what can be done to it.  Raises what `PtyRadio` raises.
     """
 
     usual_personality: Personality = BG95
@@ -77,6 +77,7 @@ class VirtualModem:
         start: Start = Start.RUNNING,
         starts_with_supply: bool = True,
         usb: bool = False,
+        exclusive: bool = False,
         clock: Clock | None = None,
         seed: int = 0,
     ) -> None:
@@ -86,7 +87,7 @@ class VirtualModem:
         self._start = start
         model = personality or self.usual_personality
         self.core = Modem(COMMANDS, model, timings, sim, air, starts_with_supply=starts_with_supply, usb=usb)
-        self.port = PtyRadio(link, on_bytes=self._heard, on_open=self._port_opened, seed=seed)
+        self.port = PtyRadio(link, on_bytes=self._heard, on_open=self._port_opened, exclusive=exclusive, seed=seed)
         self.controls = ModemControls(self)
         self.power_key = VirtualLine(lambda level: self._wire("power_key", level))
         """Active high."""
