@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,6 +23,8 @@ Item = tuple[Any, Done]
 
 _MOST = 1024
 """Items in one group: a larger one would keep the first of them waiting."""
+_PATIENCE = 3
+"""How often in a row the interpreter is yielded without anybody submitting before a group is closed."""
 _RETRY = 1.0
 """Seconds after which changes that nobody waits for are tried again, where the disk was full."""
 _STOP = object()
@@ -37,6 +40,7 @@ class Committer:
         self._gate = threading.Lock()
         self._closed = False
         self._woken = False
+        self._usual = 1
         self._thread: threading.Thread | None = None
         if threaded:
             self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
@@ -94,17 +98,30 @@ class Committer:
             left = self._run([item for item in group if item is not None and item is not _STOP])
 
     def _gather(self, timeout: float | None) -> list[Any]:
+        """What has been submitted; where the last group was large, the same callers are given a moment to come back."""
         try:
             group = [self._queue.get(timeout=timeout)]
         except Empty:
             return []
         self._woken = False  # before the rest is taken: whoever wakes from here on is in this group or starts the next
+        yields = 0
+        while True:
+            before = len(group)
+            self._drain_into(group)
+            yields = yields + 1 if len(group) == before else 0
+            if len(group) >= self._usual or yields > _PATIENCE or group[-1] is _STOP:
+                break
+            time.sleep(0)  # lets another thread have the interpreter; no time needs to pass
+        self._usual = min(len(group), _MOST)
+        return group
+
+    def _drain_into(self, group: list[Any]) -> None:
+        get = self._queue.get_nowait
         try:
             while len(group) < _MOST:
-                group.append(self._queue.get_nowait())
+                group.append(get())
         except Empty:
             pass
-        return group
 
 
 class _Waiter:

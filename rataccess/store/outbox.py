@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from rataccess.config.model import StoreSettings, WhenFull
 from rataccess.errors import ObjectError, StoreFull
@@ -32,8 +33,10 @@ Settled = tuple[Service, list[int], ReceiptState]
 
 _INSERT = (
     "INSERT INTO outbox (key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links,"
-    " replaces) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+    " replaces) VALUES "
 )
+_INSERTS = {rows: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in (64, 32, 16, 8, 4, 2, 1)}
+"""Many rows in one statement: sqlite3 gives the interpreter away for each, and waiting producers are slow to return it."""
 _UNWRITTEN_RECORDS = 4096
 """Additions that may be missing from the totals in the file: the most that is counted again after a crash."""
 _UNWRITTEN_BYTES = 8 * 1024 * 1024
@@ -139,10 +142,15 @@ class Outbox:
 
     def flush(self) -> None:
         """Insert the accepted rows."""
-        if self._rows:
-            self._connection.executemany(_INSERT, self._rows)
-            self._rows.clear()
-            self._rows_bytes = 0
+        rows, done = self._rows, 0
+        if not rows:
+            return
+        for size, insert in _INSERTS.items():
+            while len(rows) - done >= size:
+                self._connection.execute(insert, list(chain.from_iterable(rows[done : done + size])))
+                done += size
+        rows.clear()
+        self._rows_bytes = 0
 
     # --- adding -------------------------------------------------------------------------------------------------------
 
@@ -176,7 +184,8 @@ class Outbox:
         self._rows_bytes += size
         if self._rows_bytes > _UNWRITTEN_BYTES:
             self.flush()
-        self._remove(replaced, ReceiptState.REPLACED)
+        if replaced:
+            self._remove(replaced, ReceiptState.REPLACED)
         return Accepted(number)
 
     def _is_tight(self, size: int) -> bool:
@@ -225,7 +234,8 @@ class Outbox:
         replaced = self._replaced_by(service, new.replaces) if new.replaces is not None else {}
         for key, length in replaced.items():
             room.add(key >> NUMBER_BITS, -1, -length)
-        self._remove(self._victims(room, service, new.urgency, size, replaced), ReceiptState.DROPPED)
+        victims = self._victims(room, service, new.urgency, size, replaced)
+        self._remove(victims, ReceiptState.DROPPED)
         return list(replaced)
 
     def _replaced_by(self, service: int, replaces: str) -> dict[int, int]:

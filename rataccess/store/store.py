@@ -6,10 +6,12 @@ itself (engine.py does).
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from rataccess.clock import Clock
 from rataccess.config.model import StoreSettings
@@ -19,6 +21,7 @@ from rataccess.store import reading
 from rataccess.store.committer import Committer
 from rataccess.store.engine import Engine, OnSettled
 from rataccess.store.inbox import oldest
+from rataccess.store.landing import Landing
 from rataccess.store.opening import Files
 from rataccess.store.records import Accepted, Inbound, NewRecord, Record, StoreTrouble
 from rataccess.store.schema import HANDED, INDEX, MIGRATIONS, QUEUE_BITS, SERVICES
@@ -40,6 +43,7 @@ class Store:
         self._engine = engine
         self._committer = committer
         self._taking = threading.Lock()
+        self._landings: WeakKeyDictionary[asyncio.AbstractEventLoop, Landing] = WeakKeyDictionary()
 
     @classmethod
     def open(cls, path: Path | None, settings: StoreSettings, clock: Clock, *, threaded: bool = True) -> Store:
@@ -85,6 +89,14 @@ class Store:
         """As `enqueue` without waiting: `done` is given the result or the error, in the committing thread, before
         anything is announced about the record."""
         self._committer.submit((new, done))
+
+    async def enqueue_async(self, new: NewRecord) -> Accepted:
+        """As `enqueue`, from a coroutine; where it is cancelled the record may have been kept."""
+        loop = asyncio.get_running_loop()
+        landing = self._landings.get(loop)
+        if landing is None:
+            landing = self._landings[loop] = Landing(loop)
+        return await landing.bring(self._committer, new)
 
     # --- the outbox: out ----------------------------------------------------------------------------------------------
 
