@@ -68,12 +68,12 @@ class Kept:
     def remaining(self, clock: Clock, longest: float) -> float:
         """Seconds of `wait` that are left.
 
-        Never more than `wait` itself, however the wall clock was set meanwhile.  With a wall clock that cannot be
-        believed nobody knows: the network's wait is served again in full, our own at most for `longest`.
+        Never more than `wait` itself, however the wall clock was set meanwhile; the whole of it where the wall clock cannot
+        be believed.  Of a wait that the network did not ask for at most `longest`: a restart may be how somebody says that
+        a radio was repaired.
         """
-        if not clock.wall_known():
-            return self.wait if self.mandated else min(self.wait, longest)
-        return min(max(self.not_before - clock.wall(), 0.0), self.wait)
+        left = self.not_before - clock.wall() if clock.wall_known() else self.wait
+        return min(max(left, 0.0), self.wait if self.mandated else min(self.wait, longest))
 
 
 def save(memory: Memory, key: str, kept: Kept) -> None:

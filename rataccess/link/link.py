@@ -21,18 +21,14 @@ from rataccess.errors import (
     CommandFailed,
     NotNow,
     PacketTooLarge,
-    RadioSilent,
     RataccessError,
     ServiceRefused,
-    SimError,
     TransportBroken,
-    TransportError,
-    WrongRadio,
 )
 from rataccess.link.backoff import Kept, load, save
 from rataccess.link.health import Health
 from rataccess.link.listener import LinkListener
-from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, Remedies, Remedy, Unproved, kind_of
+from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, Remedies, Remedy, kind_of, reached
 from rataccess.link.session import Session
 from rataccess.link.standing import Standing
 from rataccess.link.states import LinkEvent, LinkState, advance
@@ -45,14 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rataccess.link")
 
-_REACHED: tuple[tuple[type[RataccessError], Evidence], ...] = (  # the first that matches
-    (RadioSilent, Evidence.PORT),
-    (WrongRadio, Evidence.PORT),
-    (SimError, Evidence.RADIO),
-    (TransportError, Evidence.REGISTERED),
-    (Unproved, Evidence.REGISTERED),
-)
-_NOTHING_LEFT = frozenset({Failure.LOST, Failure.ABSENT, Failure.BUSY, Failure.PERMANENT})
 _RESOLUTION = 0.001
 """A wait that is shorter is over."""
 
@@ -344,7 +332,7 @@ class Link(Standing):
     def _lose(self, transport: Transport, error: RataccessError) -> None:
         """The transport failed; nothing where it is not the one in use any more."""
         if transport is self._session.transport:
-            self._down(error, min(self.evidence, _reached(error, Evidence.NONE)))
+            self._down(error, min(self.evidence, reached(error, Evidence.NONE)))
 
     def _down(self, error: RataccessError, evidence: Evidence) -> None:
         if self._loss is None:
@@ -357,7 +345,7 @@ class Link(Standing):
     async def _failed(self, error: RataccessError) -> LinkEvent:
         """Close what is of no more use and decide what to do."""
         kind = kind_of(error)
-        self._set(_reached(error, self.evidence), str(error), ready=False)
+        self._set(reached(error, self.evidence), str(error), ready=False)
         self._got_to, self._loss = self.evidence, None
         if self._held:
             return LinkEvent.HOLD
@@ -407,11 +395,3 @@ class Link(Standing):
         not_before = self._clock.wall() + wait
         kept = Kept(counts.attempts, counts.rung, counts.tries, counts.rounds, wait, not_before, mandated)
         save(self._memory, self._key, kept)
-
-
-def _reached(error: RataccessError, known: Evidence) -> Evidence:
-    """How far a link still is after `error`; `known` where the error says nothing of it."""
-    found = next((evidence for type_, evidence in _REACHED if isinstance(error, type_)), None)
-    if found is None:
-        found = Evidence.NONE if kind_of(error) in _NOTHING_LEFT else known
-    return found

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from rataccess.driver import Recovery
+from rataccess.driver import Evidence, Recovery
 from rataccess.errors import (
     AttachFailed,
     Closed,
@@ -22,8 +22,11 @@ from rataccess.errors import (
     PortLost,
     RadioNotFound,
     RadioSilent,
+    RataccessError,
     RegistrationDenied,
+    SimError,
     TransportError,
+    WrongRadio,
 )
 from rataccess.link.backoff import Kept, exponential, usable
 from rataccess.link.states import LinkEvent
@@ -77,6 +80,24 @@ _KINDS: tuple[tuple[type[BaseException], Failure], ...] = (  # the first that ma
 def kind_of(error: BaseException) -> Failure:
     """Which kind of failure `error` is; what nobody foresaw (a foreign exception) counts as a lost port."""
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), Failure.LOST)
+
+
+_REACHED: tuple[tuple[type[RataccessError], Evidence], ...] = (  # the first that matches
+    (RadioSilent, Evidence.PORT),
+    (WrongRadio, Evidence.PORT),
+    (SimError, Evidence.RADIO),
+    (TransportError, Evidence.REGISTERED),
+    (Unproved, Evidence.REGISTERED),
+)
+_NOTHING_LEFT = frozenset({Failure.LOST, Failure.ABSENT, Failure.BUSY, Failure.PERMANENT})
+
+
+def reached(error: RataccessError, known: Evidence) -> Evidence:
+    """How far a link still is after `error`; `known` where the error says nothing of it."""
+    found = next((evidence for type_, evidence in _REACHED if isinstance(error, type_)), None)
+    if found is None:
+        found = Evidence.NONE if kind_of(error) in _NOTHING_LEFT else known
+    return found
 
 
 RADIO_ANSWERS = frozenset({Failure.REFUSED, Failure.CARRIER, Failure.BROKEN, Failure.UNPROVED})

@@ -152,18 +152,19 @@ class Session:
             await self.aclose()
 
     async def close_transport(self) -> None:
-        """End receiving and close the transport; logs what fails."""
-        receiving, self._receiving = self._receiving, None
-        transport, self.transport = self.transport, None
+        """End receiving and close the transport; logs what fails.  Cancelled on its way, it can be called again."""
         undo, self._undo_hints = self._undo_hints, _nothing
         undo()
+        receiving, transport = self._receiving, self.transport
         try:
-            if receiving is not None and receiving is not asyncio.current_task():
+            if receiving is not None:
                 receiving.cancel()
                 await asyncio.wait({receiving}, timeout=self._timing.close_limit)
+                self._receiving = None
         finally:
             if transport is not None:
                 await self._closed("transport", transport.aclose)
+                self.transport = None
 
     async def aclose(self) -> None:
         """Close transport and driver within their limits; idempotent.  The driver is kept for its recoveries."""

@@ -129,7 +129,7 @@ def test_any_error_anywhere_is_outlived(where: str, error: BaseException) -> Non
     virtual(body)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), most=st.integers(0, 6), events=st.integers(0, 30), hurry=st.booleans())
 def test_whatever_happens_a_sound_radio_comes_back(seed: int, most: int, events: int, hurry: bool) -> None:
     """The script is drawn from a seed, because lists that hypothesis draws are mostly short and alike."""
@@ -155,6 +155,7 @@ def test_whatever_happens_a_sound_radio_comes_back(seed: int, most: int, events:
             bench.link.release()
             await bench.up(21_700)
             await asyncio.sleep(100)
+            await bench.up(301)  # the last thing that happened may have been noticed only now
             assert await bench.link.send(PACKET)
             bench.link.prove()
             assert bench.link.evidence is Evidence.REACHABLE
@@ -181,6 +182,17 @@ def test_closing_at_any_moment_leaves_nothing_behind(seed: int, most: int, event
             begun = bench.clock.monotonic()
             await bench.link.aclose()
             assert bench.clock.monotonic() - begun <= 2 * LinkTiming().close_limit + 1
+
+    virtual(body)
+
+
+def test_closing_while_a_transport_is_being_closed() -> None:
+    async def body() -> None:
+        async with Bench() as bench:
+            await bench.up()
+            bench.radio.transport.break_down()
+            await bench.until(lambda link: not link.ready)
+            await asyncio.sleep(0.005)
 
     virtual(body)
 
