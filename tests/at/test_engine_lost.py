@@ -146,6 +146,14 @@ def test_numeric_modem_answers_probes_too() -> None:
     assert engine.receive(b"AT\r0\r") == [Answered(sure=True)]
 
 
+def test_digits_are_info_after_a_probe_was_answered_in_words() -> None:
+    engine = AtEngine()
+    engine.resync()
+    engine.receive(OK)
+    engine.start(Command("AT+SBDWB=5"))
+    assert engine.receive(b"\r\n0\r\n" + OK) == [Done(Reply(("0",)))]
+
+
 def test_probe_that_draws_an_error_is_repeated() -> None:
     engine = AtEngine()
     engine.resync()

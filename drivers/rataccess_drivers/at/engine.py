@@ -19,57 +19,31 @@ Framing is ITU-T V.250 clause 5.7.  Numeric results (V0) are understood until a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 
 from rataccess_drivers.at import results
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
+from rataccess_drivers.at.events import Answered, Done, Event, Failed, Write
 from rataccess_drivers.at.framing import Framer
+from rataccess_drivers.at.plan import Plan, make_plan, own_heads, prompt_finder
 from rataccess_drivers.at.results import Final
 from rataccess_drivers.at.urcs import UrcTable, announced
+
+__all__ = ["LINE_LIMIT", "REPLY_LIMIT", "Answered", "AtEngine", "Done", "Event", "Failed", "Write"]
 
 # The longest lines seen are +CLAC lists (2 kB) and 1500 bytes in hexadecimal (Quectel `dataformat`).
 LINE_LIMIT = 8192
 # One reply: an operator scan, a certificate, a file listing.  More is garbage that happens to hold no final result.
 REPLY_LIMIT = 1 << 18
 
+# A driver has a few dozen kinds of commands; more are made up at run time and worked out again.
+_MOST_PLANS = 128
+
 _ESC = b"\x1b"
 _PROBE = b"AT\r"
 # Commands after which the modem may answer in the other form, verbose or numeric.
 _CHANGES_FORM = re.compile(r"AT(?:.*V[01]|Z|&F)", re.IGNORECASE)
-_NAME = re.compile(r"AT([+#%^*$&!@_-][A-Za-z0-9_]+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Bytes to write now: the payload that the modem has prompted for."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The command succeeded."""
-
-    reply: Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The command failed with the final line `final`; `code` is its CME or CMS number, if any."""
-
-    final: str
-    code: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A probe was answered.  `sure`: every outstanding reply has come and a command may be started."""
-
-    sure: bool
-
-
-Event = Write | Done | Failed | Urc | Answered
 
 
 class AtEngine:
@@ -80,6 +54,7 @@ class AtEngine:
     ) -> None:
         self._table = UrcTable(urcs)
         self._match = self._table.match
+        self._make_plan = lru_cache(_MOST_PLANS)(make_plan)
         self._framer = Framer(self._idle_line, self._take_block, line_limit)
         self._framer.set_heads(self._table.binary_heads)
         self._reply_limit = reply_limit
@@ -87,7 +62,8 @@ class AtEngine:
         self._discarded = 0
         self.stale = 0
         """Lines thrown away: late replies of expired commands, stray results."""
-        self._verbose: bool | None = None
+        self._verbose = False
+        """Whether the modem's results are known to be words."""
         self._block_of: str | None = None
         self._block_stale = False
         # of the running command
@@ -97,8 +73,7 @@ class AtEngine:
         self._size = 0
         self._echo = ""
         self._echoed = False
-        self._success_heads: tuple[str, ...] = ()
-        self._failure_heads: tuple[str, ...] = ()
+        self._plan: Plan = make_plan((), (), (), self._table)
         # of an expired command
         self._expired: Command | None = None
         self._late_heads: tuple[str, ...] = ()
@@ -146,14 +121,13 @@ class AtEngine:
         self._echo = text
         self._echoed = False
         if command.payload is not None:
-            self._framer.prompt = _prompt_finder(command.prompts, self._answer_prompt)
+            self._framer.prompt = prompt_finder(command.prompts, self._answer_prompt)
         if command.binary is not None:
             late = self._expired.binary if self._expired is not None else None
             self._framer.set_heads((*self._table.binary_heads, command.binary, late or command.binary))
-        self._success_heads = _result_heads(command.success)
-        self._failure_heads = _result_heads(command.failure)
-        if _CHANGES_FORM.match(text):
-            self._verbose = None
+        self._plan = self._make_plan(command.prefixes, command.success, command.failure, self._table)
+        if text[2:3] != "+" and _CHANGES_FORM.match(text):
+            self._verbose = False
         return text.encode() + b"\r"
 
     def expire(self) -> bytes:
@@ -166,7 +140,7 @@ class AtEngine:
             return b""
         self._expired = command
         self._late_reply = False
-        self._late_heads = command.prefixes or _own_heads(command.text)
+        self._late_heads = command.prefixes or own_heads(command.text)
         self._outstanding = 1
         self._probes = 0
         self._command = None
@@ -190,7 +164,7 @@ class AtEngine:
             self._probes = 0
         self._probes += 1
         self._outstanding += 1
-        self._verbose = None
+        self._verbose = False
         stuck = len(self._expired.payload or b"") if self._expired else 0
         if self._probes == 1:
             return _ESC + b"\r" + _PROBE if stuck else _PROBE
@@ -231,25 +205,35 @@ class AtEngine:
         return None
 
     def _busy_line(self, line: str) -> int | None:
-        command = self._command
+        plan, command = self._plan, self._command
         assert command is not None
+        if line.startswith(plan.certain):
+            self._late_reply = False  # what looked late was a URC that is missing in the table: no result follows it
+            return self._info(line, command)
         if self._echo and not self._lines and self._take_echo(line):
             return None
-        if command.payload is not None and self._framer.prompt is not None and line in command.prompts:
+        if self._framer.prompt is not None and line in command.prompts:
             self._answer_prompt()
             return None
-        final = self._final(line, command)
+        word = self._word(line) if len(line) == 1 else line
+        ok = plan.results.get(word)
+        if ok is not None:
+            self._verbose = word is line
+            self._end(word, ok)
+            return None
+        return self._other_line(line, command, plan)
+
+    def _other_line(self, line: str, command: Command, plan: Plan) -> int | None:
+        """A line that is known by its beginning, if at all."""
+        final = self._headed_final(line, command, plan)
         if final is not None:
-            if not self._late_final():
-                self._finish(final)
+            self._end(line, final.ok, final.code)
             return None
         pattern = self._match(line)
         owned = line.startswith(command.prefixes)
         if pattern is not None and not (owned and self._solicited(line, pattern, command)):
             return self._urc(line, pattern)
-        if owned:
-            self._late_reply = False  # what looked late was a URC that is missing in the table: no result follows it
-        elif self._is_late(line):
+        if not owned and self._is_late(line):
             return self._late(line)
         return self._info(line, command)
 
@@ -295,40 +279,39 @@ class AtEngine:
             return True
         return False
 
-    def _final(self, line: str, command: Command) -> Final | None:
-        """The final result that `line` is for this command."""
-        if line.startswith(self._success_heads):
+    def _headed_final(self, line: str, command: Command, plan: Plan) -> Final | None:
+        """The result that `line` is by its beginning."""
+        if line.startswith(plan.success_heads):
             if not line.startswith("CONNECT "):
                 self._info(line, command)
             return Final(line, True)
-        if line in command.failure or line.startswith(self._failure_heads):
+        if line.startswith(plan.failure_heads):
             return Final(line, False)
-        if line in self._table.whole_lines:
-            return None
-        if line in command.success:
-            self._verbose = self._verbose or line in results.SUCCESSES
-            return Final(line, True)
-        final = self._any_final(line)
-        return None if final is not None and final.line == "OK" and "OK" not in command.success else final
+        return self._any_final(line) if "ERROR:" in line or line.startswith("CONNECT ") else None
 
     def _any_final(self, line: str) -> Final | None:
         """The final result that `line` is for any command, verbose or numeric."""
-        if len(line) == 1 and self._verbose is not True and line in results.NUMERIC:
-            self._verbose = False
-            return results.classify(results.NUMERIC[line])
-        final = results.classify(line)
+        word = self._word(line) if len(line) == 1 else line
+        final = results.classify(word)
         if final is not None:
-            self._verbose = True
+            self._verbose = word is line
         return final
 
-    def _finish(self, final: Final) -> None:
+    def _word(self, line: str) -> str:
+        """A numeric result (V0) as its word, as long as no verbose one has come; any other line as it is."""
+        return line if self._verbose else results.NUMERIC.get(line, line)
+
+    def _end(self, line: str, ok: bool, code: int | None = None) -> None:
+        """A final result has come."""
+        if self._late_reply and self._late_final():
+            return
         self._command = None
         self._framer.prompt = None
         self._framer.handle = self._idle_line
-        if final.ok:
-            self._events.append(Done(Reply(tuple(self._lines), tuple(self._payloads), final.line)))
+        if ok:
+            self._events.append(Done(Reply(tuple(self._lines), tuple(self._payloads), line)))
         else:
-            self._events.append(Failed(final.line, final.code))
+            self._events.append(Failed(line, code))
         self._lines = []
         self._payloads = []
 
@@ -404,33 +387,3 @@ class AtEngine:
         count = self._announced_by(line, self._expired) if self._expired is not None else None
         self._block_stale = count is not None
         return count
-
-
-def _result_heads(words: Sequence[str]) -> tuple[str, ...]:
-    """Of the words that end a reply, those that a line only begins with."""
-    return tuple(
-        word if word.endswith(":") else word + " " for word in words if word.endswith(":") or word == "CONNECT"
-    )
-
-
-def _own_heads(text: str) -> tuple[str, ...]:
-    """What info lines of the command `text` begin with, as far as its name tells: `AT+CSQ` gives `+CSQ:`."""
-    match = _NAME.match(text)
-    return (match[1].upper() + ":",) if match else ()
-
-
-def _prompt_finder(prompts: Sequence[str], found: Callable[[], None]) -> Callable[[bytes, int], int | None]:
-    """What the framer asks at the beginning of each line; words (`READY`) have a line end and are left to the lines."""
-    signs = b"|".join(re.escape(prompt.strip().encode()) for prompt in prompts if not prompt.isalpha())
-    if not signs:
-        return lambda data, position: None
-    pattern = re.compile(rb"[\x00-\x20\x7f]*(?:" + signs + rb")")
-
-    def find(data: bytes, position: int) -> int | None:
-        match = pattern.match(data, position)
-        if match is None:
-            return None
-        found()
-        return match.end()
-
-    return find

@@ -19,6 +19,7 @@ class UrcTable:
     """Compiled patterns; where two match, the longer prefix wins."""
 
     def __init__(self, patterns: Sequence[UrcPattern]) -> None:
+        self._patterns = tuple(patterns)
         self._by_head: dict[str, list[UrcPattern]] = {}
         loose = []
         for pattern in sorted(patterns, key=lambda entry: -len(entry.prefix)):
@@ -27,6 +28,12 @@ class UrcTable:
                 self._by_head.setdefault(head, []).append(pattern)
             else:
                 loose.append(pattern)
+        # most heads have one entry, which is the head itself: found by the look-up alone
+        self._plain = {
+            head: entries[0]
+            for head, entries in self._by_head.items()
+            if [head + ":"] == [each.prefix for each in entries]
+        }
         self._loose = {pattern.prefix: pattern for pattern in reversed(loose)}
         self._loose_prefixes = tuple(pattern.prefix for pattern in loose)
         self.binary_heads = tuple(pattern.prefix for pattern in patterns if pattern.binary_field is not None)
@@ -37,12 +44,23 @@ class UrcTable:
         """The entry for `line`."""
         head, colon, _ = line.partition(":")
         if colon:
+            plain = self._plain.get(head)
+            if plain is not None:
+                return plain
             for pattern in self._by_head.get(head, ()):
                 if line.startswith(pattern.prefix):
                     return pattern
         if line.startswith(self._loose_prefixes):
             return next(self._loose[prefix] for prefix in self._loose_prefixes if line.startswith(prefix))
         return None
+
+    def disputes(self, prefix: str) -> bool:
+        """Whether a line that begins with `prefix` may be a URC although a command owns the prefix."""
+        return any(
+            pattern.when_solicited is not None
+            and (prefix.startswith(pattern.prefix) or pattern.prefix.startswith(prefix))
+            for pattern in self._patterns
+        )
 
 
 def announced(line: str, prefix: str, field: int) -> int | None:
