@@ -20,6 +20,7 @@ from rataccess.errors import DiskFull
 from rataccess.services import forward
 from rataccess.services.forward import Forwarder, append_all
 from rataccess.services.jsonform import body_as_json, iso
+from rataccess.services.store import ServiceStore
 
 
 def lines(world: World) -> list[dict[str, object]]:
@@ -84,13 +85,15 @@ def test_a_kill_at_any_moment_neither_loses_nor_doubles_a_line(
         with pytest.raises(KeyboardInterrupt):
             solution.forwarder.forward()
     solution.restart()
+    counted = 9 if moment == "committed" else 5
+    assert numbers(solution) == list(range(1, counted + 1))  # nobody reads half a line
     append_all(solution.forwarder)
     assert numbers(solution) == list(range(1, 10))
 
 
 def die_at(moment: str, patched: pytest.MonkeyPatch) -> None:
     """Have the process end at a moment of forwarding."""
-    write, commit = os.pwrite, forward.ServiceStore.transaction
+    write, commit = os.pwrite, ServiceStore.transaction
 
     def half(descriptor: int, data: bytes, position: int) -> int:
         write(descriptor, data[: len(data) // 2], position)
@@ -104,10 +107,10 @@ def die_at(moment: str, patched: pytest.MonkeyPatch) -> None:
     elif moment == "half written":
         patched.setattr(os, "pwrite", half)
     elif moment == "written":
-        patched.setattr(forward.ServiceStore, "transaction", never)
+        patched.setattr(ServiceStore, "transaction", never)
     else:
 
-        def commit_and_die(store: forward.ServiceStore) -> object:
+        def commit_and_die(store: ServiceStore) -> object:
             class Dying:
                 def __enter__(self) -> object:
                     self.inner = commit(store)
@@ -119,7 +122,7 @@ def die_at(moment: str, patched: pytest.MonkeyPatch) -> None:
 
             return Dying()
 
-        patched.setattr(forward.ServiceStore, "transaction", commit_and_die)
+        patched.setattr(ServiceStore, "transaction", commit_and_die)
 
 
 def test_a_full_disk_delays_lines_and_loses_none(solution: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +149,28 @@ def test_a_file_that_was_moved_away_is_begun_anew(solution: World) -> None:
     append_all(solution.forwarder)  # type: ignore[arg-type]
     assert numbers(solution) == [4, 5, 6]
     assert len(moved.read_text().splitlines()) == 3
+
+
+def test_a_kill_just_after_the_file_was_moved_away_doubles_no_line(
+    solution: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(solution, 1, 3)
+    append_all(solution.forwarder)  # type: ignore[arg-type]
+    (solution.folder / "solution.ndjson").rename(solution.folder / "old.ndjson")
+    fill(solution, 4, 5)
+    synchronise = os.fdatasync
+
+    def synchronise_and_die(descriptor: int) -> None:
+        synchronise(descriptor)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", synchronise_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            solution.forwarder.forward()  # type: ignore[union-attr]
+    solution.restart()
+    append_all(solution.forwarder)  # type: ignore[arg-type]
+    assert numbers(solution) == [4, 5]
 
 
 def test_a_file_that_was_emptied_is_continued(solution: World) -> None:

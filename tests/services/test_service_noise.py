@@ -155,7 +155,7 @@ def test_a_key_file_that_became_unreadable_changes_nothing(management: World) ->
 def test_other_paths_and_methods_are_refused(management: World) -> None:
     device = management.add("A1")
     for more, code in (({"path": ("a", "b")}, 0x84), ({"code": 0x01}, 0x85)):
-        datagram, identity = device.context.protect_request(b"", token=b"t", message_id=1, **more)  # type: ignore[arg-type]
+        datagram, identity = device.context.protect_request(b"", token=b"t", message_id=1, **more)
         [(answer, _)] = management.core.process([(datagram, "here")])
         assert device.context.unprotect_response(answer, identity).code == code
 

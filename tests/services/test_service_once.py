@@ -118,11 +118,15 @@ class OnceMachine(RuleBasedStateMachine):
         def refuse(*_: object) -> None:
             raise DiskFull("no room")
 
-        ServiceStore.commit = refuse  # type: ignore[method-assign]
+        ServiceStore.commit = refuse  # type: ignore[method-assign, assignment]
         try:
             assert self.world.core.process([(sent.data, "x")]) == []
         finally:
             ServiceStore.commit = commit  # type: ignore[method-assign]
+        self.launch(sent.device, Message())
+        probe = self.network.pop()
+        [(answer, _)] = self.world.core.process([(probe.data, "x")])
+        self.read(probe, answer)
 
     # --- what must hold -------------------------------------------------------------------------------------------------
 

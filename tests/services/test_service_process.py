@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiocoap
-import aiocoap.oscore
+import aiocoap  # type: ignore[import-untyped]
+import aiocoap.oscore  # type: ignore[import-untyped]
 import cbor2
 import msgspec
 import pytest
@@ -174,7 +174,7 @@ def test_an_address_that_cannot_be_had_is_named() -> None:
 # --- a stranger's stack -----------------------------------------------------------------------------------------------
 
 
-class PlainContext(aiocoap.oscore.CanProtect, aiocoap.oscore.CanUnprotect, aiocoap.oscore.SecurityContextUtils):
+class PlainContext(aiocoap.oscore.CanProtect, aiocoap.oscore.CanUnprotect, aiocoap.oscore.SecurityContextUtils):  # type: ignore[misc]
     """aiocoap's own OSCORE with the keys of a device, in memory."""
 
     def __init__(self, device: FakeDevice) -> None:
