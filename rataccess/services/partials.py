@@ -18,7 +18,7 @@ MOST_UNFINISHED = 64
 MOST_RANGES = 1024
 """Separate ranges of one record: a flood of single bytes must not fill the memory."""
 _ROW_COST = 64
-"""Bytes that the store takes for a fragment besides its body (measured: 30 to 50)."""
+"""Bytes counted for a fragment besides its body, for its row and its index entry; an estimate on the safe side."""
 _REPORTED_RECORDS = 4
 _REPORTED_RANGES = 8
 
