@@ -14,9 +14,9 @@ class LinkTiming:
 
     open_limit: float = 90.0
     """`Driver.open`.  A cellular module needs up to about 30 s from power to its first answer; a driver may wait for it."""
-    attach_limit: float = 600.0
-    """`Driver.attach`.  3GPP TS 27.007 gives no limit; modem manuals give 180 s for a search (`+COPS`), 140 s for `+CGATT`
-    and 150 s for the context, one after the other."""
+    attach_limit: float = 4_200.0
+    """`Driver.attach`.  A net under the driver's own limits, which report better: a search may be configured to last an
+    hour, and modem manuals give 140 s for `+CGATT` and 150 s for the context on top."""
     start_limit: float = 90.0
     """`Transport.open`: a modem's socket may take 75 s (TCP/IP AT manuals), a name look-up 60 s."""
     close_limit: float = 10.0
