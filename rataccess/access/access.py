@@ -23,6 +23,10 @@ from rataccess.objects import Memory, Service, Urgency
 from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose, second_attempt
 from rataccess.transport import Handover, Packet
 
+CHANCES = 2
+"""Probes that a suspected link may leave unanswered, while another answers, before it counts as dead.  Records do not wait
+for that; a late answer is no reason to change links (with one packet in ten ten times too late, one chance was too few)."""
+
 
 class User(Protocol):
     """What access tells an exchange."""
@@ -180,13 +184,27 @@ class Access:
             self._changed(f"{name} is back, proven and stable for {standing.settings.failback_after:g} s")
         elif doubted:
             self._changed(f"{name} answers again")
-        self._watch_others(name, now)
+        self._watch_others(name)
 
-    def _watch_others(self, name: str, now: float) -> None:
-        """This link answers: links whose answers are overdue have one more time-out to show that they live."""
+    def _watch_others(self, name: str) -> None:
+        """This link answers: links whose answers are overdue have a few time-outs more to show that they live."""
         for other in self._standings.values():
             if other.name != name and other.suspicion is Suspicion.UNANSWERED and not other.planned("confirm"):
-                other.later("confirm", other.timer.timeout, lambda other=other: self._confirm(other, name))  # type: ignore[misc]
+                self._give_chances(other, name, CHANCES)
+
+    def _give_chances(self, standing: Standing, witness: str, left: int) -> None:
+        def judge() -> None:
+            standing.cancel("confirm")
+            if standing.suspicion is not Suspicion.UNANSWERED:
+                return
+            if left == 0:
+                self._confirm(standing, witness)
+                return
+            for user in self._users.values():
+                user.probe(standing.name)
+            self._give_chances(standing, witness, left - 1)
+
+        standing.later("confirm", standing.timer.timeout, judge)
 
     def overdue(self, name: str, service: Service, sent_at: float) -> None:
         """A request sent at `sent_at` (event loop's clock) over link `name` is unanswered for longer than usual."""

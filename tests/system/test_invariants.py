@@ -48,10 +48,24 @@ async def until_delivered(made: SystemWorld, seconds: float = 600.0) -> None:
 
 
 DEEDS = st.sampled_from(
-    ["carrier", "silent", "hang", "loss", "double", "reorder", "refuse", "service", "device", "records", "records", "burst"]
+    [
+        "carrier",
+        "silent",
+        "hang",
+        "loss",
+        "double",
+        "reorder",
+        "refuse",
+        "service",
+        "device",
+        "records",
+        "records",
+        "burst",
+    ]
 )
 SCRIPT = st.lists(
-    st.tuples(DEEDS, st.sampled_from(["wifi", "lte"]), st.sampled_from(list(Service)), st.floats(0.0, 30.0)), max_size=14
+    st.tuples(DEEDS, st.sampled_from(["wifi", "lte"]), st.sampled_from(list(Service)), st.floats(0.0, 30.0)),
+    max_size=14,
 )
 
 
@@ -243,7 +257,7 @@ def test_invariant_6_any_bytes_from_the_network_do_no_harm(noise: list[bytes], d
 @pytest.fixture(autouse=True)
 def _no_leftover_airs() -> Iterator[None]:
     yield
-    import air  # noqa: PLC0415
+    import air
 
     air.AIRS.clear()
 
