@@ -29,7 +29,10 @@ BASE = 1
 PARTIAL = 2
 MORE = 3
 LINK = 16
-"""Control keys; `LINK` is the name of the link that carries the message, for the service's records."""
+ANSWER_LIMIT = 17
+"""Control keys; `LINK` is the name of the link that carries the message, `ANSWER_LIMIT` the largest message back."""
+USUAL_ANSWER = 1152
+"""Bytes that a service may answer where the device told no limit (RFC 7252 section 4.6)."""
 
 EPOCH = 1_577_836_800
 """2020-01-01T00:00:00Z in seconds since 1970: where capture times start."""

@@ -88,6 +88,10 @@ class Access:
         for standing in self._standings.values():
             standing.link.start()
             self._plan_keepalive(standing)
+            if not standing.settings.hot:
+                standing.later(
+                    "cool", standing.settings.failback_after, self._warm_up
+                )  # a better link's time to come up
 
     async def aclose(self) -> None:
         """Close every link; idempotent; nothing is decided any more."""
@@ -127,6 +131,7 @@ class Access:
         self._views = None
         self._decisions.clear()
         self._reconsider(cause)
+        self._warm_up()
         for user in self._users.values():
             user.access_changed()
 
@@ -140,6 +145,19 @@ class Access:
         if decision.link != self.current:
             before, self.current = self.current, decision.link
             self.note(Kind.SWITCH, f"{cause}; now {decision}", before, decision.link)
+
+    def _warm_up(self) -> None:
+        """Cold links (`hot = false`) come up when no link before them carries, and go when one does again for good."""
+        carried = False
+        for view in sorted(self.views(), key=lambda view: (view.order, view.cost_per_byte)):
+            standing = self._standings[view.name]
+            if not standing.settings.hot:
+                if not carried:
+                    standing.cancel("cool")
+                    standing.link.release()
+                elif not standing.planned("cool") and not standing.link.held:
+                    standing.later("cool", standing.settings.failback_after, standing.link.hold)
+            carried = carried or (view.ready and view.suspicion is Suspicion.NONE and not view.probation)
 
     def note(self, kind: Kind, text: str, origin: str | None = None, target: str | None = None) -> None:
         """Write a decision down."""
@@ -221,7 +239,9 @@ class Access:
                 if other is not service:
                     user.probe(name)
             self._changed(f"{name}: an answer is overdue")
-        elif dead and standing.suspicion is Suspicion.UNANSWERED:
+        elif standing.suspicion is Suspicion.CONFIRMED:
+            standing.link.doubt(f"{standing.overdue} requests unanswered")
+        elif dead:
             self._confirm(standing, None)
 
     def _service_silent(self, name: str, service: Service) -> None:
@@ -264,6 +284,7 @@ class Access:
             return
         standing.failures += 1
         wait = standing.wait(self._clock.monotonic())
+        standing.link.doubt("no answer to the probe")
         self.note(Kind.LINK, f"{standing.name}: no answer to the probe; next one in {wait:.0f} s")
         standing.later("failback", wait, lambda: self._try(standing))
 

@@ -28,7 +28,10 @@ class Budget:
         self._clock = clock
         self._slice = max(settings.billing_quantum, min(16_384, settings.bytes // 16))
         kept = memory.get(self._key)
-        self._period, self._taken = _FORM.unpack(kept) if kept and len(kept) == _FORM.size else (0, 0)
+        self._period: int = 0
+        self._taken: int = 0
+        if kept and len(kept) == _FORM.size:
+            self._period, self._taken = _FORM.unpack(kept)
         self._spent = self._taken
 
     @property

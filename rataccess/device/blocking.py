@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -234,6 +234,6 @@ class Device:
         return self._runner.run(work)
 
 
-async def _call(function: Any) -> Any:
+async def _call(function: Callable[[], T]) -> T:
     """`function()` on the device's own thread."""
     return function()

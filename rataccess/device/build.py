@@ -15,6 +15,7 @@ from rataccess.access import Access
 from rataccess.clock import Clock
 from rataccess.config import Configuration, LinkSettings, check_options
 from rataccess.driver import Bearer, Driver, DriverContext
+from rataccess.exchange import replay_key
 from rataccess.keys import KeyStore
 from rataccess.link import Link
 from rataccess.objects import Service
@@ -51,6 +52,7 @@ def contexts(keys: KeyStore, store: Store) -> dict[Service, SecureContext]:
             secret=keys.session_secret(service),
             memory=store,
             name=str(service),
+            replay_state=store.get(replay_key(service)),
         )
         for service in Service
     }

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Outgoing
 from rataccess.objects import Urgency
+from rataccess.security import SecureContext
 from rataccess.transport import Hints
-from rataccess.wire import BASE, LINK, PARTIAL, TIME, MessageBuilder, fragment
+from rataccess.wire import ANSWER_LIMIT, BASE, LINK, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder, fragment
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -35,22 +36,22 @@ class Draft:
 
 
 class Composer:
-    """Builds drafts for one exchange; `overhead` is what protection adds to a body, in bytes."""
+    """Builds drafts for one exchange, whose bodies `context` will protect."""
 
-    def __init__(self, exchange: Exchange, overhead: int) -> None:
+    def __init__(self, exchange: Exchange, context: SecureContext) -> None:
         self._exchange = exchange
-        self._overhead = overhead
+        self._context = context
 
     def compose(self, lane: Lane, hints: Hints, permits: Permits) -> Draft | None:
         """The next request for `lane`, or `None` where there is nothing to say."""
         exchange = self._exchange
         said = exchange.news | (set() if lane.told_link else {"link"})
         builder = MessageBuilder(
-            max(0, hints.mtu - self._overhead),
+            max(0, hints.mtu - self._context.overhead),
             floor=exchange.peer_floor,
             now=exchange.wall(),
             acknowledged=exchange.received if "acknowledge" in said else None,
-            control=self._control(lane, said),
+            control=self._control(lane, hints, said),
         )
         parts = self._fill(lane, builder, permits)
         wanted = lane.probe or (bool(exchange.news) and exchange.in_use(lane.link) and exchange.free(lane.link))
@@ -60,7 +61,7 @@ class Composer:
         exchange.news -= said
         return Draft(builder.finish(), parts, frozenset(said))
 
-    def _control(self, lane: Lane, said: set[str]) -> dict[int, Any]:
+    def _control(self, lane: Lane, hints: Hints, said: set[str]) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
         if exchange.ask_time:
             control[TIME] = None
@@ -70,14 +71,16 @@ class Composer:
             control[PARTIAL] = partial
         if "link" in said:
             control[LINK] = lane.link
+            if hints.mtu < USUAL_ANSWER:
+                control[ANSWER_LIMIT] = hints.mtu
         return control
 
     def _fill(self, lane: Lane, builder: MessageBuilder, permits: Permits) -> list[tuple[Outgoing, int, int]]:
         parts: list[tuple[Outgoing, int, int]] = []
-        staging = self._exchange.staging
+        staging, overhead = self._exchange.staging, self._context.overhead
 
         def allowed(item: Outgoing) -> bool:
-            return permits(lane, item, builder.size + self._overhead + len(item.record.body))
+            return permits(lane, item, builder.size + overhead + len(item.record.body))
 
         for urgency in reversed(Urgency):
             while (item := staging.pull(urgency, allowed)) is not None:

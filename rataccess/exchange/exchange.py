@@ -51,6 +51,11 @@ HOUSEKEEPING_IDLE = 300.0
 REFUSED_PAUSE = 1.0
 
 
+def replay_key(service: Service) -> str:
+    """Where the store keeps the replay window of a service's own requests."""
+    return f"replay/{service}"
+
+
 class Observer(Protocol):
     """What an exchange tells the floor above."""
 
@@ -95,7 +100,7 @@ class Exchange:
         self._settling: set[int] = set()
         self._inflow = Inflow(service, store)
         self._received = store.received(service)
-        self._composer = Composer(self, context.overhead)
+        self._composer = Composer(self, context)
         self._floor_at = float("-inf")
         self.peer_floor: int | None = None
         self.ask_time = ask_time
@@ -451,6 +456,8 @@ class Exchange:
         control: dict[int, Any] = {PARTIAL: partial} if (partial := self._inflow.partial()) else {}
         body = encode_message(Message(self._received, control), floor=None, now=self._clock.wall())
         self.news.discard("acknowledge")
+        # on disk before the answer leaves: a replay after a restart is refused, and the answer may reuse the nonce
+        self._store.put_now(replay_key(self.service), self._context.replay_state())
         self._message_id = (self._message_id + 1) & 0xFFFF
         data = self._context.protect_response(request, CHANGED, body, message_id=self._message_id)
         task = asyncio.create_task(self._reply(link, data))

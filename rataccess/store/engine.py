@@ -20,7 +20,7 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import ReceiptState, Service
 from rataccess.store.committer import Item, tell
 from rataccess.store.database import is_damage, translate
-from rataccess.store.inbox import Inbox, write_memory, write_objects
+from rataccess.store.inbox import Inbox, is_counter, write_memory, write_objects
 from rataccess.store.opening import Files, counters
 from rataccess.store.outbox import Outbox, Settled
 from rataccess.store.quarantine import Known
@@ -287,8 +287,16 @@ class Engine:
 
     def _cover(self, soft: Soft) -> None:
         """Raise the floor file above every counter that this transaction commits; raises `DiskFull`."""
-        changed = {**soft.puts, **self._now_puts}
-        self._files.cover(counters(self.outbox.totals, changed))
+        held = counters(self.totals, self.memory)
+        now = counters(self.outbox.totals, {**soft.puts, **self._now_puts})
+        self._files.cover({name: value for name, value in now.items() if value != held.get(name)})
+
+    def renew_counters(self) -> None:
+        """Within a transaction: forget the security counters."""
+        for key in [key for key in self.memory if is_counter(key)]:
+            self._files.database.write.execute("DELETE FROM memory WHERE key = ?", (key,))
+            del self.memory[key]
+        self._files.renew()
 
     def close(self) -> None:
         """Close the files; what was not committed by now is lost."""

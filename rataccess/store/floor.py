@@ -34,8 +34,6 @@ class Floor:
     def __init__(self, path: Path | None, *, writable: bool = True) -> None:
         self._path = path
         self._writable = writable
-        self.written = False
-        """Whether it was written in this run."""
         self.in_memory = False
         """The database is not on disk although it should be: the next run must go on at the ceilings."""
         self.ceilings: dict[str, int] = {}
@@ -63,7 +61,8 @@ class Floor:
 
         Raises `DiskFull` where the file cannot be written; then nothing changed.
         """
-        if any(value > self.ceilings.get(name, 0) for name, value in values.items()):
+        unmarked = self.in_memory and MEMORY not in self.ceilings
+        if values and (unmarked or any(value > self.ceilings.get(name, 0) for name, value in values.items())):
             self.write(self.ceilings | {name: value + step(name) for name, value in values.items()})
 
     def write(self, ceilings: Mapping[str, int]) -> None:
@@ -78,7 +77,7 @@ class Floor:
             except OSError as error:
                 raise DiskFull(f"cannot write {self._path}: {error.strerror or error}") from error
         self.ceilings = dict(ceilings)
-        self.existed = self.readable = self.written = True
+        self.existed = self.readable = True
 
 
 def step(name: str) -> int:

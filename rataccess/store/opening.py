@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rataccess.errors import DiskFull, StoreCorrupt
@@ -39,6 +40,9 @@ class Files:
         self._two = two
         self._lock: Lock | None = None
         self.floor = Floor(None)
+        self._lenient = False
+        self._ahead: Mapping[str, int] = {}
+        """Record numbers and queue ids that were given although the floor could not be written."""
         if self.path is None:
             self.database = Database.in_memory(migrations)
             return
@@ -131,7 +135,8 @@ class Files:
             memory_lost=not running,
             counters_lost=not proven or LOST in self.floor.ceilings,
         )
-        self.floor.in_memory = in_memory and self.path is not None
+        self.floor.in_memory = in_memory
+        self._lenient = in_memory and not running
         log.error("store: %s", self.trouble)
 
     # --- counters -----------------------------------------------------------------------------------------------------
@@ -201,16 +206,25 @@ class Files:
             self.floor.write({name: value for name, value in ceilings.items() if name != MEMORY})
 
     def cover(self, values: Mapping[str, int]) -> None:
-        """Have the floor file cover every counter before it is committed; raises `DiskFull`.
+        """Have the floor file cover counters before they are committed; raises `DiskFull`.
 
-        In memory for want of a file, record numbers alone may run ahead of a floor that was never written: nothing can
-        be sent before a security counter is covered, and that covers them too.
+        In memory since the start, record numbers alone may run ahead of a floor that cannot be written: nothing is sent
+        before a security counter is covered, and that covers them too.
         """
         try:
-            self.floor.cover(values)
+            self.floor.cover({**self._ahead, **values})
+            self._ahead = {}
         except DiskFull:
-            if not self.floor.in_memory or self.floor.written or any(map(is_counter, values)):
+            if not self._lenient or any(map(is_counter, values)):
                 raise
+            self._ahead = {**self._ahead, **values}
+
+    def renew(self) -> None:
+        """Security counters start anew, for new keys; raises `DiskFull`."""
+        kept = {name: value for name, value in self.floor.ceilings.items() if name != LOST and not is_counter(name)}
+        self.floor.write(kept)
+        if self.trouble is not None:
+            self.trouble = replace(self.trouble, counters_lost=False)
 
     def close(self) -> None:
         """Close everything; idempotent."""

@@ -74,6 +74,13 @@ class Store:
         """What went wrong with the file, for the health report; `None` where nothing did."""
         return self._engine.trouble
 
+    def renew_counters(self) -> None:
+        """New keys were provisioned: security counters start at 0, `counters_lost` is over; blocking.  Raises `DiskFull`.
+
+        Never call this while the old keys may still be used: a nonce would come twice (RFC 8613 section 7.2.1).
+        """
+        self._committer.call(self._engine.renew_counters)
+
     # --- the outbox: in -----------------------------------------------------------------------------------------------
 
     def enqueue(self, new: NewRecord) -> Accepted:

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from rataccess_hil.control import Controls
-
 from rataccess.cli.provision import provision_device
 from rataccess.objects import Service
 from rataccess_hil.access_point import Control, why_not
+from rataccess_hil.control import Controls
 
 SERIAL_NUMBER = "DEMO-0001"
 PERIOD = 0.1
@@ -68,7 +67,7 @@ driver = "quectel"
 transport = "at_socket"
 order = 2
 failback_after = {failback}
-options = {modem}
+options = {{ port = "pty:{port}", apn = "demo", reset = {{ file = "{reset}" }} }}
 """
 
 
@@ -94,7 +93,6 @@ class Stage:
         self._logs: dict[str, IO[bytes]] = {}
         self._namespace: str | None = None
         self._real = {service: free_port() for service in Service}
-        self._modem_controls: Controls | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -146,11 +144,10 @@ class Stage:
 
     def _start_modem(self, public: dict[Service, tuple[str, int]]) -> None:
         arguments = ["-m", "rataccess_hil.modem", "--link", str(self.folder / "ttyBG95")]
-        arguments += ["--control", str(self.folder / "modem.sock")]
+        arguments += ["--control", str(self.folder / "modem.sock"), "--lines", str(self.folder / "lines")]
         for service, (host, port) in public.items():
             arguments += ["--nat", f"{host}:{port}=127.0.0.1:{self._real[service]}"]
         self._spawn("modem", arguments, ready=True)
-        self._modem_controls = Controls(self.folder / "modem.sock")
 
     def _write_configuration(self, public: dict[Service, tuple[str, int]]) -> None:
         if self.reason_for_relay:
@@ -166,7 +163,8 @@ class Stage:
             solution=public[Service.SOLUTION][1],
             wifi=wifi,
             failback=round(2.0 * self.scale, 3),
-            modem=f'{{ port = "pty:{self.folder / "ttyBG95"}", apn = "demo" }}',
+            port=self.folder / "ttyBG95",
+            reset=self.folder / "lines/reset",
         )
         (self.state / "rataccess.toml").write_text(text)
 
@@ -203,8 +201,8 @@ class Stage:
 
     def modem_hangs(self) -> None:
         """The modem's firmware hangs: it swallows bytes and answers nothing until its reset line is pulled."""
-        assert self._modem_controls is not None
-        self._modem_controls.ask("hang")
+        with Controls(self.folder / "modem.sock") as controls:
+            controls.do("hang", how="firmware")
 
     def kill_application(self) -> None:
         """SIGKILL in the middle of traffic."""
