@@ -291,12 +291,12 @@ class Engine:
         now = counters(self.outbox.totals, {**soft.puts, **self._now_puts})
         self._files.cover({name: value for name, value in now.items() if value != held.get(name)})
 
-    def renew_counters(self) -> None:
-        """Within a transaction: forget the security counters."""
-        for key in [key for key in self.memory if is_counter(key)]:
-            self._files.database.write.execute("DELETE FROM memory WHERE key = ?", (key,))
-            del self.memory[key]
+    def renew_counters(self) -> list[str]:
+        """Within a transaction: forget the security counters on disk; returns their keys, to be forgotten after it."""
+        keys = [key for key in self.memory if is_counter(key)]
         self._files.renew()
+        self._files.database.write.executemany("DELETE FROM memory WHERE key = ?", [(key,) for key in keys])
+        return keys
 
     def close(self) -> None:
         """Close the files; what was not committed by now is lost."""

@@ -79,7 +79,8 @@ class Store:
 
         Never call this while the old keys may still be used: a nonce would come twice (RFC 8613 section 7.2.1).
         """
-        self._committer.call(self._engine.renew_counters)
+        for key in self._committer.call(self._engine.renew_counters):
+            self._engine.memory.pop(key, None)
 
     # --- the outbox: in -----------------------------------------------------------------------------------------------
 
