@@ -23,6 +23,8 @@ from rataccess.objects import Memory, Service, Urgency
 from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose, second_attempt
 from rataccess.transport import Handover, Packet
 
+DOUBT_AFTER = 0.5
+"""Seconds that a link stays suspected before its radio is asked."""
 CHANCES = 2
 """Probes that a suspected link may leave unanswered, while another answers, before it counts as dead.  Records do not wait
 for that; a late answer is no reason to change links (with one packet in ten ten times too late, one chance was too few)."""
@@ -235,6 +237,7 @@ class Access:
         first = standing.suspicion is Suspicion.NONE
         dead = standing.suspect(now)
         if first:
+            standing.later("doubt", max(DOUBT_AFTER, standing.timer.timeout), lambda: self._doubt(standing))
             for other, user in self._users.items():
                 if other is not service:
                     user.probe(name)
@@ -243,6 +246,12 @@ class Access:
             standing.link.doubt(f"{standing.overdue} requests unanswered")
         elif dead:
             self._confirm(standing, None)
+
+    def _doubt(self, standing: Standing) -> None:
+        """Still no answer: have the radio itself asked, which costs nothing on the air and finds one that hangs."""
+        standing.cancel("doubt")
+        if standing.suspicion and standing.link.ready:
+            standing.link.doubt(f"no answer for {self._clock.monotonic() - standing.suspected_at:.1f} s")
 
     def _service_silent(self, name: str, service: Service) -> None:
         if service not in self._down:

@@ -49,6 +49,10 @@ HOUSEKEEPING = 5.0
 """Seconds between looks at what has expired, while anything waits."""
 HOUSEKEEPING_IDLE = 300.0
 REFUSED_PAUSE = 1.0
+REFUSED_IN_A_ROW = 2
+"""A refusal is quick and certain, and where it costs nothing the service is asked again soon, however often it refused."""
+STUCK = 2.0
+"""Seconds that handing one packet to a radio may take before that is silence too: 1,460 bytes at 9,600 baud take 1.6 s."""
 
 
 def replay_key(service: Service) -> str:
@@ -210,6 +214,8 @@ class Exchange:
         for item, _, _ in draft.parts:
             item.flights += 1
             self._outgoing[item.record.number] = item
+        timeout = self._access.links[lane.link].timer.timeout
+        flight.timer = asyncio.get_running_loop().call_later(STUCK + timeout, self._overdue, flight, timeout)
         try:
             handover = await self._access.send(lane.link, Packet(data, self.service))
         except BaseException as error:
@@ -243,6 +249,8 @@ class Exchange:
             self._handed_over(flight, numbers)
             return
         timeout = self._access.links[flight.lane.link].timer.timeout
+        if flight.timer:
+            flight.timer.cancel()
         flight.timer = asyncio.get_running_loop().call_later(timeout, self._overdue, flight, timeout)
 
     def _handed_over(self, flight: Flight, numbers: list[int]) -> None:
@@ -313,6 +321,8 @@ class Exchange:
         for flight in [each for each in self._flights.values() if each.lane is lane and each.live]:
             self._ground(flight)
         now = self._clock.monotonic()
+        if self.free(link):
+            lane.silent = min(lane.silent, REFUSED_IN_A_ROW - 1)
         lane.overdue(now, now, REFUSED_PAUSE, 0.75 + self._random.random() / 2)
         lane.wake.set()
 

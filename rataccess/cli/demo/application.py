@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,7 @@ def sample() -> dict[str, object]:
 
 def main(arguments: list[str]) -> None:
     """Sample until SIGTERM, then deliver what is left."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     configuration, journal_path, period = Path(arguments[0]), Path(arguments[1]), float(arguments[2])
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())

@@ -200,9 +200,9 @@ class Stage:
             control.ask(**change)
 
     def modem_hangs(self) -> None:
-        """The modem's firmware hangs: it swallows bytes and answers nothing until its reset line is pulled."""
+        """The modem's port hangs: it swallows bytes and answers nothing until it is closed and opened again."""
         with Controls(self.folder / "modem.sock") as controls:
-            controls.do("hang", how="firmware")
+            controls.do("hang", how="port")
 
     def kill_application(self) -> None:
         """SIGKILL in the middle of traffic."""

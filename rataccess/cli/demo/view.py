@@ -48,7 +48,7 @@ class View:
         if self._live:
             self._lines.append(f"[{style}]{text}[/]" if style else text)
         elif not self._quiet:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, now: float, text: str) -> None:
         """A deed of the script."""
@@ -101,6 +101,8 @@ def _plain(watch: Watch) -> str:
 def print_result(result: dict[str, Any]) -> None:
     """The tables at the end."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 140
     counts = Table("enqueued", "delivered", "duplicated", "lost", "expired", "altered", title="records")
     names = ("enqueued", "delivered", "duplicated", "lost", "expired", "corrupted")
     counts.add_row(*[str(result[name]) for name in names])
