@@ -55,13 +55,17 @@ class AtEngine:
         self._table = UrcTable(urcs)
         self._match = self._table.match
         self._make_plan = lru_cache(_MOST_PLANS)(make_plan)
-        self._framer = Framer(self._idle_line, self._take_block, line_limit)
+        self._idle, self._busy = self._idle_line, self._busy_line
+        self._framer = Framer(self._idle, self._take_block, line_limit)
         self._framer.set_heads(self._table.binary_heads)
+        self._feed = self._framer.feed
         self._reply_limit = reply_limit
         self._events: list[Event] = []
         self._discarded = 0
         self.stale = 0
         """Lines thrown away: late replies of expired commands, stray results."""
+        self.in_step = True
+        """Whether no reply but the running command's is outstanding; else `resync` before the next `start`."""
         self._verbose = False
         """Whether the modem's results are known to be words."""
         self._block_of: str | None = None
@@ -73,7 +77,10 @@ class AtEngine:
         self._size = 0
         self._echo = ""
         self._echoed = False
+        self._known: Command | None = None
         self._plan: Plan = make_plan((), (), (), self._table)
+        self._written = b""
+        self._changes_form = False
         # of an expired command
         self._expired: Command | None = None
         self._late_heads: tuple[str, ...] = ()
@@ -95,11 +102,6 @@ class AtEngine:
         """The command that has no final result yet."""
         return self._command
 
-    @property
-    def in_step(self) -> bool:
-        """Whether no reply but the running command's is outstanding; else `resync` before the next `start`."""
-        return self._framer.handle in (self._idle_line, self._busy_line)
-
     # --- what the caller does -----------------------------------------------------------------------------------------
 
     def start(self, command: Command) -> bytes:
@@ -108,27 +110,35 @@ class AtEngine:
         Raises `RuntimeError` while another command runs or the line is out of step, and `ValueError` where the text
         holds a control character: it would end the command and begin another.
         """
-        if self._framer.handle != self._idle_line:
+        if self._command is not None or not self.in_step:
             raise RuntimeError("a command is running, or the line is out of step and has to be resynchronised")
-        text = command.text
-        if not text.isprintable():
-            raise ValueError(f"AT command {text!r} holds a control character; quote() escapes those of a string")
+        if command is not self._known:
+            self._learn(command)
         self._command = command
-        self._framer.handle = self._busy_line
+        self._framer.handle = self._busy
         self._lines = []
         self._payloads = []
         self._size = 0
-        self._echo = text
+        self._echo = command.text
         self._echoed = False
         if command.payload is not None:
             self._framer.prompt = prompt_finder(command.prompts, self._answer_prompt)
         if command.binary is not None:
             late = self._expired.binary if self._expired is not None else None
             self._framer.set_heads((*self._table.binary_heads, command.binary, late or command.binary))
-        self._plan = self._make_plan(command.prefixes, command.success, command.failure, self._table)
-        if text[2:3] != "+" and _CHANGES_FORM.match(text):
+        if self._changes_form:
             self._verbose = False
-        return text.encode() + b"\r"
+        return self._written
+
+    def _learn(self, command: Command) -> None:
+        """What follows from the command alone; a driver that polls runs the same one again and again."""
+        text = command.text
+        if not text.isprintable():
+            raise ValueError(f"AT command {text!r} holds a control character; quote() escapes those of a string")
+        self._plan = self._make_plan(command.prefixes, command.success, command.failure, self._table)
+        self._written = text.encode() + b"\r"
+        self._changes_form = text[2:3] != "+" and _CHANGES_FORM.match(text) is not None
+        self._known = command
 
     def expire(self) -> bytes:
         """The running command's time has passed, or its caller has gone: its reply is dropped whenever it comes.
@@ -148,6 +158,7 @@ class AtEngine:
         self._payloads = []
         self._framer.prompt = None
         self._framer.handle = self._lost_line
+        self.in_step = False
         return b"\r" if command.aborts else b""
 
     def resync(self) -> bytes:
@@ -161,6 +172,7 @@ class AtEngine:
             raise RuntimeError("a command is running: expire it first")
         if self._framer.handle != self._probing_line:
             self._framer.handle = self._probing_line
+            self.in_step = False
             self._probes = 0
         self._probes += 1
         self._outstanding += 1
@@ -176,14 +188,15 @@ class AtEngine:
     def settle(self) -> None:
         """After `Answered(sure=False)` and enough silence: take the line for in step."""
         if self._framer.handle == self._probing_line:
-            self._framer.handle = self._idle_line
+            self._framer.handle = self._idle
+            self.in_step = True
             self._outstanding = min(self._outstanding, 1) if self._expired else 0
 
     def receive(self, data: bytes) -> list[Event]:
         """What `data`, the next bytes from the modem, means; in order."""
         events: list[Event] = []
         self._events = events
-        self._framer.feed(data)
+        self._feed(data)
         return events
 
     # --- lines, by state ----------------------------------------------------------------------------------------------
@@ -261,7 +274,8 @@ class AtEngine:
         if final is not None and final.ok:
             sure = self._outstanding == 0
             if sure:
-                self._framer.handle = self._idle_line
+                self._framer.handle = self._idle
+                self.in_step = True
                 self._expired = None
             self._events.append(Answered(sure))
         return count
@@ -307,13 +321,11 @@ class AtEngine:
             return
         self._command = None
         self._framer.prompt = None
-        self._framer.handle = self._idle_line
+        self._framer.handle = self._idle
         if ok:
             self._events.append(Done(Reply(tuple(self._lines), tuple(self._payloads), line)))
         else:
             self._events.append(Failed(line, code))
-        self._lines = []
-        self._payloads = []
 
     def _info(self, line: str, command: Command) -> int | None:
         if line == "OK":
@@ -323,7 +335,7 @@ class AtEngine:
             self._discarded += len(line)
         else:
             self._lines.append(line)
-        return self._announced_by(line, command)
+        return None if command.binary is None else self._announced_by(line, command)
 
     def _announced_by(self, line: str, command: Command) -> int | None:
         if command.binary is None or not line.startswith(command.binary):

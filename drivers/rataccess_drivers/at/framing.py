@@ -15,7 +15,7 @@ LineHandler = Callable[[str], int | None]
 """Called with each line; returns how many raw bytes follow it, or `None` where it announces none."""
 
 # What cannot begin a line: NUL from a waking UART, XON and XOFF, ESC that is echoed.  Blanks can (Wavecom's names).
-_CONTROLS = "".join(map(chr, range(0x20))).replace("\t", "") + "\x7f"
+_CONTROLS = bytes(range(0x20)).replace(b"\t", b"") + b"\x7f"
 _LF = 0x0A
 _BLANK = 0x20
 
@@ -88,9 +88,12 @@ class Framer:
 
     def _take_lines(self, data: bytes, position: int) -> int:
         """Handle lines up to the first that may announce a block, or else all; returns the new position."""
-        end = max(data.rfind(b"\n", position), data.rfind(b"\r", position)) + 1
-        if end <= position:
-            return self._take_rest(data, position)
+        if data[-1] == _LF:
+            end = len(data)
+        else:
+            end = max(data.rfind(b"\n", position), data.rfind(b"\r", position)) + 1
+            if end <= position:
+                return self._take_rest(data, position)
         if self._overflow:
             return self._end_overflow(data, position)
         if self.prompt is not None:
@@ -98,9 +101,16 @@ class Framer:
         elif self._heads:
             end = self._announcement_end(data, position, end)
         count = None
-        for line in self._split(data[position:end]):
-            if line and (line[0] > " " or (line := _without_controls(line))):
-                count = self.handle(line)
+        lines = data[position:end].splitlines()
+        if end - position > self._line_limit:
+            lines = [line for line in lines if not self._too_long(len(line))]
+        for line in lines:
+            if line and (line[0] > _BLANK or (line := _without_controls(line))):
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError:
+                    text = line.decode("latin-1")  # in which any bytes are text
+                count = self.handle(text)
         if count is not None:
             # the LF of this line's CR LF, which may not have come yet, is no part of the block
             self._skip = _LF if data[end - 1] != _LF else -1
@@ -117,15 +127,6 @@ class Framer:
             if found >= 0:
                 first = found
         return end if first == end else _line_end(data, first)
-
-    def _split(self, chunk: bytes) -> list[str]:
-        if chunk.isascii():
-            lines = chunk.decode("ascii").replace("\r", "\n").split("\n")
-            if len(chunk) > self._line_limit:
-                lines = [line for line in lines if not self._too_long(len(line))]
-            return lines
-        pieces = chunk.replace(b"\r", b"\n").split(b"\n")
-        return [_text(piece) for piece in pieces if not self._too_long(len(piece))]
 
     def _too_long(self, length: int) -> bool:
         if length <= self._line_limit:
@@ -178,15 +179,7 @@ def _line_end(data: bytes, position: int) -> int:
     return (newline if carriage_return < 0 else carriage_return) + 1
 
 
-def _text(line: bytes) -> str:
-    """UTF-8 where it is (`AT+CSCS="UTF-8"`), else ISO 8859-1, in which any bytes are text."""
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
-def _without_controls(line: str) -> str:
+def _without_controls(line: bytes) -> bytes:
     """A line that does not begin with a letter, without what cannot begin one; empty where nothing is left but blanks."""
     line = line.lstrip(_CONTROLS)
-    return "" if line.isspace() else line
+    return b"" if line.isspace() else line

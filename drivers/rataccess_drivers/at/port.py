@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from rataccess.bus import DevicePort, parse_port
 from rataccess.errors import Closed, CommandFailed, DriverError, PortLost, RadioSilent
 from rataccess_drivers import ports
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
-from rataccess_drivers.at.engine import Answered, AtEngine, Done, Event, Failed, Write
+from rataccess_drivers.at.engine import AtEngine, Done, Event, Failed, Write
 from rataccess_drivers.at.results import describe
 from rataccess_drivers.at.serialport import close_serial, open_serial
 
@@ -58,12 +59,13 @@ class AtPort:
         self._urc_callbacks: list[Callable[[Urc], None]] = []
         self._lost_callbacks: list[Callable[[Exception], None]] = []
         self._reply: asyncio.Future[Reply] | None = None
-        self._answered: asyncio.Future[bool] | None = None
+        self._answered: asyncio.Future[None] | None = None
         self._asked = ""
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
         self._unwritten = bytearray()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._deadline = 0.0
 
     def __repr__(self) -> str:
@@ -104,9 +106,7 @@ class AtPort:
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
         self._unwritten.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._no_timer()
         close_serial(self._serial)
         self._serial = None
         for waiter in (self._reply, self._answered, *self._queue):
@@ -153,13 +153,22 @@ class AtPort:
         """
         if isinstance(command, str):
             command = Command(command)
-        await self._take_turn()
+        if self._busy or self._fd < 0:
+            await self._take_turn()
+        self._busy = True
         try:
             if not self.engine.in_step:
                 await self._probe()
-            return await self._exchange(command)
+            return await self._send(command)
+        except asyncio.CancelledError:
+            if self.engine.running is command:
+                self._write(self.engine.expire())
+            raise
         finally:
-            self._pass_turn()
+            self._reply = None
+            self._busy = False
+            if self._queue:
+                self._pass_turn()
 
     async def resynchronise(self) -> None:
         """Make sure that the modem answers and that no reply is outstanding.
@@ -170,70 +179,70 @@ class AtPort:
         try:
             await self._probe()
         finally:
+            self._busy = False
             self._pass_turn()
 
     async def _take_turn(self) -> None:
-        """First come, first served; a waiter that is woken owns the turn."""
+        """First come, first served."""
         if self._fd < 0:
             raise self._why()
-        if not self._busy:
-            self._busy = True
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._pass_turn()
-            raise
-        if self._fd < 0:
-            self._pass_turn()
-            raise self._why()
+        if self._busy:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled() and turn.exception() is None:
+                    # the turn was already ours
+                    self._busy = False
+                    self._pass_turn()
+                raise
+        self._busy = True
 
     def _pass_turn(self) -> None:
+        """Wake the next who waits; from now on it is busy again, so that nobody comes between."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
+                self._busy = True
                 turn.set_result(None)
                 return
-        self._busy = False
 
-    async def _exchange(self, command: Command) -> Reply:
+    def _send(self, command: Command) -> asyncio.Future[Reply]:
+        """Write a command; the future gets its reply."""
         loop = self._loop
         if self._fd < 0 or loop is None:
             raise self._why()
         data = self.engine.start(command)
-        self._asked = _public(command.text)
         reply: asyncio.Future[Reply] = loop.create_future()
         self._reply = reply
-        self._limit(loop, loop.time() + command.timeout)
+        self._asked = command.text
+        self._deadline = deadline = loop.time() + command.timeout
+        if deadline < self._timer_at:
+            self._set_timer(loop, deadline)
         self._write(data)
-        try:
-            return await reply
-        except asyncio.CancelledError:
-            if self.engine.running is command:
-                self._write(self.engine.expire())
-            raise
-        finally:
-            self._reply = None
+        return reply
 
-    def _limit(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         """One timer serves all commands: it is left where it stands if it fires early enough, and then looks again."""
-        self._deadline = deadline
-        timer = self._timer
-        if timer is None or timer.when() > deadline:
-            if timer is not None:
-                timer.cancel()
-            self._timer = loop.call_at(deadline, self._time_passed)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._time_passed)
+        self._timer_at = when
+
+    def _no_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._timer_at = math.inf
 
     def _time_passed(self) -> None:
-        self._timer = None
+        self._no_timer()
         command, reply, loop = self.engine.running, self._reply, self._loop
         if command is None or reply is None or loop is None or self._fd < 0:
             return
         if loop.time() < self._deadline:
-            self._timer = loop.call_at(self._deadline, self._time_passed)
+            self._set_timer(loop, self._deadline)
             return
         self._write(self.engine.expire())
         if not reply.done():
@@ -286,27 +295,29 @@ class AtPort:
             self._lose("the device hung up")
             return
         for event in self.engine.receive(data):
-            self._handle(event)
+            if type(event) is Done:
+                reply = self._reply
+                if reply is not None and not reply.done():
+                    reply.set_result(event.reply)
+            else:
+                self._handle(event)
 
     def _handle(self, event: Event) -> None:
-        kind = type(event)
-        if kind is Urc:
+        if isinstance(event, Urc):
             for callback in tuple(self._urc_callbacks):
                 _call(callback, event)
-        elif isinstance(event, Done):
-            if self._reply is not None and not self._reply.done():
-                self._reply.set_result(event.reply)
         elif isinstance(event, Failed):
             self._fail(event)
         elif isinstance(event, Write):
             self._write(event.data)
-        elif isinstance(event, Answered) and self._answered is not None and not self._answered.done():
-            self._answered.set_result(event.sure)
+        elif self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
 
     def _fail(self, event: Failed) -> None:
         if self._reply is not None and not self._reply.done():
             answer = describe(event.final, event.code)
-            self._reply.set_exception(CommandFailed(f"{self.name}: {self._asked} failed: {answer}", event.code))
+            asked = _public(self._asked)
+            self._reply.set_exception(CommandFailed(f"{self.name}: {asked} failed: {answer}", event.code))
 
     def _write(self, data: bytes) -> None:
         """Write now what the port takes, and the rest when it takes more."""
