@@ -285,7 +285,7 @@ class Link(Standing):
             woken = await self._pause(self._timing.watch_every)
             if not self.ready or (woken and not self._health.urgent):
                 continue
-            status = await self._health.check(self._remedies.doubt_patience())
+            status = await self._check()
             if status is not None and status.evidence < Evidence.BEARER:
                 self._carrier_lost(status)
             if not self._health.doubts and self._clock.monotonic() - since >= self._timing.stable_after:
@@ -293,6 +293,26 @@ class Link(Standing):
         if self._loss is not None:
             raise self._loss
         return LinkEvent.HOLD
+
+    async def _check(self) -> RadioStatus | None:
+        """Ask the radio; `None` too where a loss, or a doubt while nobody was in a hurry, came between."""
+        hurried = self._health.urgent
+        asking = asyncio.get_running_loop().create_task(self._health.check(self._remedies.doubt_patience()))
+        waking = asyncio.get_running_loop().create_task(self._wake.wait())
+        try:
+            while not asking.done():
+                await asyncio.wait((asking, waking), return_when=asyncio.FIRST_COMPLETED)
+                if waking.done() and (not self.ready or (self._health.urgent and not hurried)):
+                    return None  # the event stays set: the next pause ends at once
+                if waking.done():
+                    await asyncio.wait((asking,))
+            return await asking
+        finally:
+            for task in (asking, waking):
+                task.cancel()
+            await asyncio.wait((asking, waking))
+            if not asking.cancelled():
+                asking.exception()  # seen: where it was not returned, a loss explains it
 
     async def _recover(self) -> LinkEvent:
         rung = self._rung
