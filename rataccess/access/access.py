@@ -232,7 +232,8 @@ class Access:
         if standing.last_answers.get(service, float("-inf")) >= sent_at:
             return  # later requests were answered: one packet was lost
         if any(at >= sent_at for at in standing.last_answers.values()):
-            self._service_silent(name, service)
+            if all(each.last_answers.get(service, sent_at - 1) < sent_at for each in self._standings.values()):
+                self._service_silent(name, service)
             return
         first = standing.suspicion is Suspicion.NONE
         dead = standing.suspect(now)
