@@ -167,6 +167,16 @@ class World:
         """What the driver has written of that kind."""
         return [line for line in self.controls.commands() if line.startswith(prefix)]
 
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait, at most 10 s, until `true`: what the virtual modem has seen is told by nobody."""
+        async with asyncio.timeout(10):
+            while not true():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def asked(self, prefix: str) -> None:
+        """Wait until the driver has written a command of that kind."""
+        await self.until(lambda: bool(self.commands(prefix)))
+
 
 @asynccontextmanager
 async def world(
@@ -280,7 +290,8 @@ class FakePort:
     def __init__(self, answers: Mapping[str, tuple[str, ...] | str | None]) -> None:
         self.answers = dict(answers)
         self.asked: list[str] = []
-        self.times: list[float] = []
+        self.flood = False
+        """Whether each read of a socket gives a datagram."""
         self._urcs: list[Callable[[Urc], None]] = []
         self._closed = asyncio.Event()
 
@@ -309,10 +320,11 @@ class FakePort:
     async def run(self, command: Command | str) -> Reply:
         command = Command(command) if isinstance(command, str) else command
         self.asked.append(command.text)
-        self.times.append(asyncio.get_running_loop().time())
         await asyncio.sleep(0.01)
         if self._closed.is_set():
             raise Closed("closed")
+        if self.flood and command.binary:
+            return Reply(("+QIRD: 5",), (b"flood",))
         answer = self.answers.get(command.text, self.answers.get(command.text.partition("=")[0] + "=", ()))
         if answer is None:
             await asyncio.sleep(command.timeout)

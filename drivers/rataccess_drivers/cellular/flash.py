@@ -7,10 +7,11 @@ hexadecimal numbers, a scan sequence by its beginning (the modem completes it).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rataccess.errors import CommandFailed, ConfigurationError
-from rataccess_drivers.at.grammar import hexadecimal, plain_text, quote
+from rataccess_drivers.at.grammar import plain_text, quote
 from rataccess_drivers.at.parsers import parse_context, same_apn
 from rataccess_drivers.cellular.console import Console
 from rataccess_drivers.cellular.options import PdpType, QuectelOptions, Rat
@@ -111,7 +112,7 @@ def wanted_bands(found: Sequence[str], bands: Mapping[Rat, Sequence[int]], selec
 
     Raises `ConfigurationError` for a technology whose bands cannot be chosen, `CommandFailed` for masks that are none.
     """
-    masks = [hexadecimal(raw) for raw in found]
+    masks = [_mask(raw) for raw in found]
     new = list(masks)
     for rat, wanted in bands.items():
         index = selection.band_fields.get(rat)
@@ -123,6 +124,12 @@ def wanted_bands(found: Sequence[str], bands: Mapping[Rat, Sequence[int]], selec
     if any(mask is None for mask in new):
         raise CommandFailed(f"not band masks: {found}")
     return None if new == masks else [f"{mask:x}" for mask in new]
+
+
+def _mask(raw: str) -> int | None:
+    """A mask; those of LTE-M are longer than 64 bits."""
+    digits = plain_text(raw).strip().lower().removeprefix("0x")
+    return int(digits, 16) if re.fullmatch(r"[0-9a-f]{1,32}", digits) else None
 
 
 class FlashSettings:

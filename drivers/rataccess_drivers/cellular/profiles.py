@@ -54,8 +54,8 @@ class Limits:
     """`AT+QIDEACT`."""
     open_socket: float = 80.0
     """`AT+QIOPEN`: up to 150 for TCP; a UDP socket only has its name resolved, which takes up to 60."""
-    send: float = 30.0
-    """`AT+QISEND`: the manual's 120 are for TCP; a datagram is put into a buffer or refused."""
+    send: float = 10.0
+    """`AT+QISEND`: the manual gives 120 for TCP; a datagram is put into a buffer or refused, in milliseconds."""
     close: float = 3.0
     """`AT+QICLOSE` of a UDP socket, which has no farewell."""
     reset: float = 15.0

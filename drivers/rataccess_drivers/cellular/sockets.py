@@ -35,6 +35,8 @@ WAITING = 256
 """Datagrams kept for `receive`; beyond that they stay in the modem, which drops what it cannot hold."""
 # Seconds after which a modem whose send buffer was full has sent some of it (NB-IoT passes about 2 kB in that time).
 _BUFFER_WAIT = 1.0
+# `AT+QISENDEX` takes 512 digits.
+_MOST_SENT_IN_HEX = 256
 # Seconds for closing in all, with whatever command is before it on the port.
 _CLOSE_LIMIT = 4.0
 
@@ -231,14 +233,8 @@ class SocketTable:
 
     async def send(self, socket: QuectelSocket, data: bytes) -> None:
         """One QISEND."""
-        command = Command(
-            f"AT+QISEND={socket.number},{len(data)}",
-            timeout=self._limits.send,
-            payload=data,
-            success=("SEND OK", "SEND FAIL"),
-        )
         try:
-            reply = await self._console.run(command)
+            reply = await self._console.run(self._sending(socket.number, data))
         except CommandFailed as error:
             number = await last_error(self._console, self._limits)
             raise self._refused(number, "sending a datagram") from error
@@ -246,6 +242,13 @@ class SocketTable:
             raise TransportBroken(str(error)) from error
         if reply.final != "SEND OK":
             raise NotNow("the modem's send buffer is full", _BUFFER_WAIT)
+
+    def _sending(self, number: int, data: bytes) -> Command:
+        """Raw after a prompt, but for what begins with the byte that leaves a prompt: that goes as hexadecimal text."""
+        finals, limit = ("SEND OK", "SEND FAIL"), self._limits.send
+        if data[:1] == b"\x1b" and len(data) <= _MOST_SENT_IN_HEX:
+            return Command(f'AT+QISENDEX={number},"{data.hex().upper()}"', timeout=limit, success=finals)
+        return Command(f"AT+QISEND={number},{len(data)}", timeout=limit, payload=data, success=finals)
 
     async def read(self, socket: QuectelSocket) -> bytes:
         """One QIRD: a datagram, or nothing."""
