@@ -222,7 +222,8 @@ class AtEngine:
         assert command is not None
         if line.startswith(plan.certain):
             self._late_reply = False  # what looked late was a URC that is missing in the table: no result follows it
-            return self._info(line, command)
+            self._keep(line)
+            return None if command.binary is None else self._announced_by(line, command)
         if self._echo and not self._lines and self._take_echo(line):
             return None
         if self._framer.prompt is not None and line in command.prompts:
@@ -330,12 +331,15 @@ class AtEngine:
     def _info(self, line: str, command: Command) -> int | None:
         if line == "OK":
             return None  # intermediate, see Command.success
+        self._keep(line)
+        return self._announced_by(line, command)
+
+    def _keep(self, line: str) -> None:
         self._size += len(line)
         if self._size > self._reply_limit:
             self._discarded += len(line)
         else:
             self._lines.append(line)
-        return None if command.binary is None else self._announced_by(line, command)
 
     def _announced_by(self, line: str, command: Command) -> int | None:
         if command.binary is None or not line.startswith(command.binary):

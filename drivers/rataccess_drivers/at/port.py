@@ -24,6 +24,7 @@ from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
 from rataccess_drivers.at.engine import AtEngine, Done, Event, Failed, Write
 from rataccess_drivers.at.results import describe
 from rataccess_drivers.at.serialport import close_serial, open_serial
+from rataccess_drivers.at.waiting import Waiter
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class AtPort:
         self._why_not: DriverError | Closed = Closed(f"AT port of {name} is not open")
         self._urc_callbacks: list[Callable[[Urc], None]] = []
         self._lost_callbacks: list[Callable[[Exception], None]] = []
-        self._reply: asyncio.Future[Reply] | None = None
+        self._reply: Waiter[Reply] | None = None
         self._answered: asyncio.Future[None] | None = None
         self._asked = ""
         self._busy = False
@@ -109,7 +110,9 @@ class AtPort:
         self._no_timer()
         close_serial(self._serial)
         self._serial = None
-        for waiter in (self._reply, self._answered, *self._queue):
+        if self._reply is not None and not self._reply.done:
+            self._reply.fail(self._why())
+        for waiter in (self._answered, *self._queue):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(self._why())
 
@@ -208,13 +211,13 @@ class AtPort:
                 turn.set_result(None)
                 return
 
-    def _send(self, command: Command) -> asyncio.Future[Reply]:
+    def _send(self, command: Command) -> Waiter[Reply]:
         """Write a command; the future gets its reply."""
         loop = self._loop
         if self._fd < 0 or loop is None:
             raise self._why()
         data = self.engine.start(command)
-        reply: asyncio.Future[Reply] = loop.create_future()
+        reply: Waiter[Reply] = Waiter(loop)
         self._reply = reply
         self._asked = command.text
         self._deadline = deadline = loop.time() + command.timeout
@@ -245,9 +248,9 @@ class AtPort:
             self._set_timer(loop, self._deadline)
             return
         self._write(self.engine.expire())
-        if not reply.done():
+        if not reply.done:
             silent = f"{self.name} did not answer {_public(command.text)} within {command.timeout:g} s"
-            reply.set_exception(RadioSilent(silent))
+            reply.fail(RadioSilent(silent))
 
     async def _probe(self) -> None:
         # what the modem did not take until now belongs to commands that are over
@@ -294,13 +297,14 @@ class AtPort:
         if not data:
             self._lose("the device hung up")
             return
+        done = None
         for event in self.engine.receive(data):
             if type(event) is Done:
-                reply = self._reply
-                if reply is not None and not reply.done():
-                    reply.set_result(event.reply)
+                done = event.reply
             else:
                 self._handle(event)
+        if done is not None and self._reply is not None and not self._reply.done:
+            self._reply.finish(done)
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Urc):
@@ -314,10 +318,10 @@ class AtPort:
             self._answered.set_result(None)
 
     def _fail(self, event: Failed) -> None:
-        if self._reply is not None and not self._reply.done():
+        if self._reply is not None and not self._reply.done:
             answer = describe(event.final, event.code)
             asked = _public(self._asked)
-            self._reply.set_exception(CommandFailed(f"{self.name}: {asked} failed: {answer}", event.code))
+            self._reply.fail(CommandFailed(f"{self.name}: {asked} failed: {answer}", event.code))
 
     def _write(self, data: bytes) -> None:
         """Write now what the port takes, and the rest when it takes more."""
