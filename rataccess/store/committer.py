@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Any
 
 from rataccess.errors import Closed
@@ -22,57 +23,87 @@ Item = tuple[Any, Done]
 """What to do (a `NewRecord`, or a function to be called inside the transaction) and who is told the result or error."""
 
 _MOST = 1024
-"""Items in one group: a larger one would keep the first of them waiting."""
+"""The largest group that is waited for."""
 _PATIENCE = 3
 """How often in a row the interpreter is yielded without anybody submitting before a group is closed."""
 _RETRY = 1.0
 """Seconds after which changes that nobody waits for are tried again, where the disk was full."""
-_STOP = object()
+_STALLED = 0.05
+"""Seconds after which those in a chain of callers are woken whatever has become of the one before them."""
 
 
 class Committer:
-    """Gathers items and has `run` commit them: in a thread, or in the thread of whoever submits."""
+    """Gathers items and has `run` commit them: in a thread, or in the thread of whoever submits.
+
+    Callers that wait are woken in a chain, each by the one before it: woken all at once they would queue for the
+    interpreter and be put to sleep again.  The committing thread sleeps until the chain has run out, because by then most
+    of them have come back with their next record.
+    """
 
     def __init__(self, run: Callable[[list[Item]], bool], *, threaded: bool, name: str) -> None:
         """`run` commits a group, tells the results, and returns whether something is left to be tried again."""
         self._run = run
-        self._queue: SimpleQueue[Any] = SimpleQueue()
         self._gate = threading.Lock()
+        self._items: list[Item] = []
         self._closed = False
         self._woken = False
+        self._sleeping = False
+        self._bell = threading.Lock()  # held while the thread has nothing to do
+        self._bell.acquire()
+        self._chain: deque[threading.Lock] = deque()
+        """Callers whose results are there and who are to be woken, by the one woken before them."""
         self._usual = 1
         self._thread: threading.Thread | None = None
         if threaded:
             self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
             self._thread.start()
 
+    # --- callers ------------------------------------------------------------------------------------------------------
+
     def submit(self, item: Item) -> None:
         """Have `item` committed; raises `Closed`."""
-        if self._thread is None or self._thread.ident == threading.get_ident():
-            self._check()
+        if self._is_here():
             self._run([item])
             return
         with self._gate:
-            self._check()
-            self._queue.put(item)
+            if self._closed:
+                raise Closed("the store is closed")
+            self._items.append(item)
+            if self._sleeping and not self._chain:
+                self._ring()
 
     def call(self, what: Any) -> Any:
         """Have `what` committed, wait, and return its result or raise its error."""
-        waiter = _Waiter()
-        self.submit((what, waiter.tell))
-        return waiter.wait()
+        results: list[Any] = []
+        if self._is_here():
+            self._run([(what, results.append)])
+        else:
+            turn = threading.Lock()
+            turn.acquire()
+
+            def told(result: Any) -> None:
+                results.append(result)
+                self._chain.append(turn)
+
+            self.submit((what, told))
+            turn.acquire()
+            self._wake_next()
+        (result,) = results
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def wake(self) -> None:
         """Commit what nobody waits for; raises `Closed`."""
-        if self._thread is None or self._thread.ident == threading.get_ident():
-            self._check()
+        if self._is_here():
             self._run([])
             return
         with self._gate:
-            self._check()
-            if not self._woken:
-                self._woken = True
-                self._queue.put(None)
+            if self._closed:
+                raise Closed("the store is closed")
+            self._woken = True
+            if self._sleeping and not self._chain:
+                self._ring()
 
     def close(self) -> None:
         """Commit what was submitted, and end; idempotent."""
@@ -80,69 +111,85 @@ class Committer:
             if self._closed:
                 return
             self._closed = True
-            self._queue.put(_STOP)
+            if self._sleeping:
+                self._ring()
         if self._thread is None:
             self._run([])
         elif self._thread.ident != threading.get_ident():
             self._thread.join()
 
-    def _check(self) -> None:
+    def _is_here(self) -> bool:
+        """Whether the calling thread commits; raises `Closed`."""
+        if self._thread is not None and self._thread.ident != threading.get_ident():
+            return False
         if self._closed:
             raise Closed("the store is closed")
+        return True
+
+    def _wake_next(self) -> None:
+        """Wake the next caller of the chain; after the last one the committing thread."""
+        try:
+            self._chain.popleft().release()
+        except IndexError:
+            with self._gate:
+                if self._sleeping and (self._items or self._woken or self._closed):
+                    self._ring()
+
+    def _ring(self) -> None:
+        """Hold the gate."""
+        self._sleeping = False
+        self._bell.release()
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        left, going = False, True
-        while going:
-            group = self._gather(_RETRY if left else None)
-            going = not group or group[-1] is not _STOP  # nothing is submitted after it
-            left = self._run([item for item in group if item is not None and item is not _STOP])
-
-    def _gather(self, timeout: float | None) -> list[Any]:
-        """What has been submitted; where the last group was large, the same callers are given a moment to come back."""
-        try:
-            group = [self._queue.get(timeout=timeout)]
-        except Empty:
-            return []
-        self._woken = False  # before the rest is taken: whoever wakes from here on is in this group or starts the next
-        yields = 0
+        left = False
         while True:
-            before = len(group)
-            self._drain_into(group)
-            yields = yields + 1 if len(group) == before else 0
-            if len(group) >= self._usual or yields > _PATIENCE or group[-1] is _STOP:
+            going = self._await_work(left)
+            left = self._run(self._gather())
+            if self._chain:
+                self._wake_next()
+            if not going:
                 break
-            time.sleep(0)  # lets another thread have the interpreter; no time needs to pass
-        self._usual = min(len(group), _MOST)
+        while self._chain:
+            self._wake_next()
+
+    def _await_work(self, left: bool) -> bool:
+        """Sleep until something is to be done; returns whether there will be more."""
+        while True:
+            with self._gate:
+                if self._closed:
+                    return False
+                if (self._items or self._woken) and not self._chain:
+                    return True
+                self._sleeping = True
+            timeout = _STALLED if self._chain else _RETRY if left else -1
+            if self._bell.acquire(timeout=timeout):
+                return not self._closed
+            with self._gate:
+                if not self._sleeping:  # rung just after the time was over
+                    self._bell.acquire()
+                self._sleeping = False
+            if not self._chain:
+                return True
+            while self._chain:  # one of the chain did not go on (its thread was interrupted): wake all
+                with suppress(IndexError):
+                    self._chain.popleft().release()
+
+    def _gather(self) -> list[Item]:
+        """What was submitted; where the last group was large, the same callers are given a moment to come back."""
+        before, yields = 0, 0
+        while before < self._usual and yields < _PATIENCE and not self._closed:
+            if len(self._items) == before:
+                yields += 1
+            before = len(self._items)
+            if before < self._usual:
+                time.sleep(0)  # lets another thread have the interpreter; no time needs to pass
+        with self._gate:
+            self._woken = False
+            group, self._items = self._items, []
+        self._usual = min(max(len(group), 1), _MOST)
         return group
-
-    def _drain_into(self, group: list[Any]) -> None:
-        get = self._queue.get_nowait
-        try:
-            while len(group) < _MOST:
-                group.append(get())
-        except Empty:
-            pass
-
-
-class _Waiter:
-    """One caller waiting for one result."""
-
-    __slots__ = ("_lock", "_result")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._result: Any = None
-
-    def tell(self, result: Any) -> None:
-        self._result = result
-        self._lock.release()
-
-    def wait(self) -> Any:
-        self._lock.acquire()
-        if isinstance(self._result, BaseException):
-            raise self._result
-        return self._result
 
 
 def tell(callback: Callable[..., None], *arguments: Any) -> None:
