@@ -1,1 +1,4 @@
-"""Part of rataccess."""
+"""Drivers: one radio each, behind the bases of `rataccess.driver`.
+
+Rules of this package: drivers import the ground floors of the core only, and no transport.
+"""

@@ -107,6 +107,15 @@ def test_block_that_never_ends_does_not_swallow_the_answers_for_ever() -> None:
     assert engine.receive(OK) == [Answered(sure=False)]
 
 
+def test_intermediate_ok_of_an_expired_command_is_no_result() -> None:
+    """Else its own result would count for the probe, and the probe's for the next command."""
+    engine = expired(Command("AT+QISEND=0", success=("SEND OK",)))
+    engine.resync()
+    assert engine.receive(OK) == [Answered(sure=False)]
+    assert engine.receive(b"\r\nSEND OK\r\n") == []
+    assert engine.receive(OK) == [Answered(sure=True)]
+
+
 def test_urcs_are_told_meanwhile() -> None:
     engine = expired(Command("AT+CEREG?", ("+CEREG:",)))
     assert engine.receive(b'\r\n+CEREG: 5\r\n\r\n+CEREG: 2,1,"1","2",7\r\n') == [Urc("+CEREG: 5")]
@@ -120,7 +129,7 @@ def test_stuck_prompt_is_left_by_escape_and_then_by_filling() -> None:
     assert engine.resync() == b"\x1b\rAT\r"
     assert engine.resync() == b"\x1b\rAT\r"
     assert engine.resync() == b"\x1b" * 7 + b"\rAT\r"
-    assert engine.receive(b"> \r\nSEND OK\r\n" + OK) == [Answered(sure=False), Answered(sure=False)]
+    assert engine.receive(b"> \r\nSEND OK\r\n" + OK) == [Answered(sure=False)]
 
 
 def test_probes_of_a_sleeping_modem_may_all_be_lost_but_the_last() -> None:

@@ -8,10 +8,9 @@ they are cut into chunks.  Any bytes at all are survived in bounded memory; what
     expire()          the caller's time limit for the command has passed: the line is now out of step
     resync()          -> bytes to write, again and again until Answered(sure=True), or Answered and then settle()
 
-A modem answers in the order in which it was asked.  So after a command without an answer the engine counts: its late
-final result and those of the probes must all have come before the line is in step for sure.  A modem that dropped the
-command will never send that one; then silence after a probe's answer has to do (`settle`), and a reply that comes still
-later is known by the head of its info lines.
+After a command without an answer the late result of that and those of the probes must all have come before the line is
+in step for sure.  A modem that dropped the command will never send that one; then silence after a probe's answer has to
+do (`settle`), and a reply that comes still later is known by the head of its info lines.  `outstanding` keeps the count.
 
 Framing is ITU-T V.250 clause 5.7.  Numeric results (V0) are understood until a verbose one was seen.
 """
@@ -26,7 +25,8 @@ from rataccess_drivers.at import results
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
 from rataccess_drivers.at.events import Answered, Done, Event, Failed, Write
 from rataccess_drivers.at.framing import Framer
-from rataccess_drivers.at.plan import Plan, make_plan, own_heads, prompt_finder
+from rataccess_drivers.at.outstanding import Outstanding
+from rataccess_drivers.at.plan import Plan, make_plan, prompt_finder
 from rataccess_drivers.at.results import Final
 from rataccess_drivers.at.urcs import UrcTable, announced
 
@@ -40,8 +40,6 @@ REPLY_LIMIT = 1 << 18
 # A driver has a few dozen kinds of commands; more are made up at run time and worked out again.
 _MOST_PLANS = 128
 
-_ESC = b"\x1b"
-_PROBE = b"AT\r"
 # Commands after which the modem may answer in the other form, verbose or numeric.
 _CHANGES_FORM = re.compile(r"AT(?:.*V[01]|Z|&F)", re.IGNORECASE)
 
@@ -81,12 +79,7 @@ class AtEngine:
         self._plan: Plan = make_plan((), (), (), self._table)
         self._written = b""
         self._changes_form = False
-        # of an expired command
-        self._expired: Command | None = None
-        self._late_heads: tuple[str, ...] = ()
-        self._late_reply = False
-        self._outstanding = 0
-        self._probes = 0
+        self._outstanding = Outstanding()
 
     def __repr__(self) -> str:
         state = self._framer.handle.__name__.strip("_").removesuffix("_line")
@@ -124,7 +117,8 @@ class AtEngine:
         if command.payload is not None:
             self._framer.prompt = prompt_finder(command.prompts, self._answer_prompt)
         if command.binary is not None:
-            late = self._expired.binary if self._expired is not None else None
+            expired = self._outstanding.expired
+            late = expired.binary if expired is not None else None
             self._framer.set_heads((*self._table.binary_heads, command.binary, late or command.binary))
         if self._changes_form:
             self._verbose = False
@@ -148,11 +142,7 @@ class AtEngine:
         command = self._command
         if command is None:
             return b""
-        self._expired = command
-        self._late_reply = False
-        self._late_heads = command.prefixes or own_heads(command.text)
-        self._outstanding = 1
-        self._probes = 0
+        self._outstanding.expire(command)
         self._command = None
         self._lines = []
         self._payloads = []
@@ -162,35 +152,30 @@ class AtEngine:
         return b"\r" if command.aborts else b""
 
     def resync(self) -> bytes:
-        """Bytes that make the modem answer `OK`; also for a port whose history is unknown.
-
-        Where a modem may still wait for a payload, the probe follows an ESC, which ends a prompt.  From the third probe
-        on there are as many ESC as that payload had bytes: a modem that counts takes them for it (Quectel
-        `AT+QISEND=id,n`).
-        """
+        """Bytes that make the modem answer `OK`; also for a port whose history is unknown."""
         if self._command is not None:
             raise RuntimeError("a command is running: expire it first")
         if self._framer.handle != self._probing_line:
             self._framer.handle = self._probing_line
             self.in_step = False
-            self._probes = 0
-        self._probes += 1
-        self._outstanding += 1
+            self._outstanding.begin()
         self._verbose = False
-        stuck = len(self._expired.payload or b"") if self._expired else 0
-        if self._probes == 1:
-            return _ESC + b"\r" + _PROBE if stuck else _PROBE
-        # an announced block that never ends must not swallow the answers
-        self._framer.drop_partial()
-        self._block_of = None
-        return _ESC * (max(stuck, 1) if self._probes > 2 else 1) + b"\r" + _PROBE
+        data = self._outstanding.probe()
+        if self._outstanding.probes > 1:
+            # an announced block that never ends must not swallow the answers
+            self._framer.drop_partial()
+            self._block_of = None
+        return data
 
     def settle(self) -> None:
         """After `Answered(sure=False)` and enough silence: take the line for in step."""
         if self._framer.handle == self._probing_line:
-            self._framer.handle = self._idle
-            self.in_step = True
-            self._outstanding = min(self._outstanding, 1) if self._expired else 0
+            self._back_in_step()
+
+    def _back_in_step(self) -> None:
+        self._outstanding.settle()
+        self._framer.handle = self._idle
+        self.in_step = True
 
     def receive(self, data: bytes) -> list[Event]:
         """What `data`, the next bytes from the modem, means; in order."""
@@ -206,7 +191,7 @@ class AtEngine:
         pattern = self._match(line)
         if pattern is not None:
             return self._urc(line, pattern)
-        if self._is_late(line):
+        if self._outstanding.is_late(line):
             return self._late(line)
         final = self._any_final(line)
         if final is not None and not self._late_final() and final.line in results.OF_CALLS:
@@ -221,7 +206,8 @@ class AtEngine:
         plan, command = self._plan, self._command
         assert command is not None
         if line.startswith(plan.certain):
-            self._late_reply = False  # what looked late was a URC that is missing in the table: no result follows it
+            if self._outstanding.expired is not None:
+                self._outstanding.deny_reply()
             self._keep(line)
             return None if command.binary is None else self._announced_by(line, command)
         if self._echo and not self._lines and self._take_echo(line):
@@ -247,39 +233,32 @@ class AtEngine:
         owned = line.startswith(command.prefixes)
         if pattern is not None and not (owned and self._solicited(line, pattern, command)):
             return self._urc(line, pattern)
-        if not owned and self._is_late(line):
+        if not owned and self._outstanding.is_late(line):
             return self._late(line)
         return self._info(line, command)
 
     def _lost_line(self, line: str) -> int | None:
         """A command has expired: what is not in the URC table is its late reply."""
-        command = self._expired
+        command = self._outstanding.expired
         owned = command is not None and line.startswith(command.prefixes)
         pattern = self._match(line)
         if pattern is not None and not (owned and command and self._solicited(line, pattern, command)):
             return self._urc(line, pattern)
         self.stale += 1
         final = self._any_final(line)
-        if final is not None:
-            self._outstanding = max(self._outstanding - 1, 0)
-        return self._stale_block(line)
+        if final is None:
+            return self._stale_block(line)
+        answered = self._outstanding.count(final)
+        if answered is not None and self._framer.handle == self._probing_line:
+            if answered.sure:
+                self._back_in_step()
+            self._events.append(answered)
+        return None
 
     def _probing_line(self, line: str) -> int | None:
-        """Probes are out: count their results and the expired command's."""
+        """Probes are out."""
         line = line.lstrip("> ")
-        if line in ("AT", ""):
-            return None
-        before = self._outstanding
-        count = self._lost_line(line)
-        final = self._any_final(line) if self._outstanding < before else None
-        if final is not None and final.ok:
-            sure = self._outstanding == 0
-            if sure:
-                self._framer.handle = self._idle
-                self.in_step = True
-                self._expired = None
-            self._events.append(Answered(sure))
-        return count
+        return None if line in ("AT", "") else self._lost_line(line)
 
     # --- parts of a reply ---------------------------------------------------------------------------------------------
 
@@ -318,7 +297,7 @@ class AtEngine:
 
     def _end(self, line: str, ok: bool, code: int | None = None) -> None:
         """A final result has come."""
-        if self._late_reply and self._late_final():
+        if self._outstanding.expired is not None and self._late_final():
             return
         self._command = None
         self._framer.prompt = None
@@ -380,26 +359,20 @@ class AtEngine:
 
     # --- what comes after its time ------------------------------------------------------------------------------------
 
-    def _is_late(self, line: str) -> bool:
-        return self._outstanding > 0 and line.startswith(self._late_heads)
-
     def _late(self, line: str) -> int | None:
-        """An info line of an expired command, after the line was taken for in step: its result will follow."""
-        self._late_reply = True
+        """An info line of an expired command, after the line was taken for in step."""
+        self._outstanding.begin_reply()
         self.stale += 1
         return self._stale_block(line)
 
     def _late_final(self) -> bool:
         """Whether a final result is the expired command's."""
-        if not self._late_reply:
-            return False
-        self._late_reply = False
-        self._outstanding = 0
-        self._expired = None
-        self.stale += 1
-        return True
+        late = self._outstanding.take_result()
+        self.stale += late
+        return late
 
     def _stale_block(self, line: str) -> int | None:
-        count = self._announced_by(line, self._expired) if self._expired is not None else None
+        expired = self._outstanding.expired
+        count = self._announced_by(line, expired) if expired is not None else None
         self._block_stale = count is not None
         return count

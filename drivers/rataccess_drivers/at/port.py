@@ -1,8 +1,7 @@
 """A serial port with an AT modem behind it, on the event loop.
 
-Rules of this file: the only one of this package that touches a descriptor.  pyserial opens and configures the port; then
-the descriptor is a reader of the loop, and what a modem says is handled where it is read: no thread, no task, no timer
-for each command.  What the bytes mean is `engine`'s business.  OSError and pyserial's errors end here.
+Rules of this file: what `serialport` has opened is a reader of the loop, and what a modem says is handled where it is
+read: no thread, no task, no timer for each command.  What the bytes mean is `engine`'s business.  OSError ends here.
 """
 
 from __future__ import annotations
@@ -118,7 +117,9 @@ class AtPort:
 
     def _why(self) -> DriverError | Closed:
         """The reason why the port is of no use; a new exception for each who is told, so that tracebacks do not mix."""
-        return type(self._why_not)(*self._why_not.args)
+        why = type(self._why_not)(*self._why_not.args)
+        why.__cause__ = self._why_not.__cause__
+        return why
 
     def _lose(self, cause: OSError | str) -> None:
         """The device is gone: tell everybody, and free its name at once, or it comes back under another."""
