@@ -28,7 +28,7 @@ Config = Annotated[
 @app.command()
 def demo(
     json: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file.")] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=10, help="Length of the script.")] = 40.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=25, help="Length of the script; 25 shows all.")] = 40.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the final table only.")] = False,
     folder: Annotated[Path | None, typer.Option("--folder", help="Keep all files here, for a look afterwards.")] = None,
 ) -> None:

@@ -6,17 +6,21 @@ Rules of this file: order of events only; each part has a file of its own.
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from rataccess.cli.demo.script import LENGTH, SCRIPT
+from rataccess.cli.demo.script import FAILBACK, PATIENCE, SCRIPT, SHORTEST, Step
 from rataccess.cli.demo.stage import Stage
 from rataccess.cli.demo.verdict import Journal, Verdict, judge
 from rataccess.cli.demo.view import View, print_result
 from rataccess.cli.demo.watch import Watch
+from rataccess.clock import SystemClock
 
 LOOK_EVERY = 0.25
 """Seconds between looks."""
@@ -25,55 +29,103 @@ SETTLE = 15.0
 
 
 def run(*, seconds: float, json_file: Path | None, quiet: bool, folder: Path | None) -> int:
-    """Run the demo; returns the exit status: 0 where every sample arrived once and unaltered, else 1."""
+    """Run the demo; returns the exit status: 0 where every sample arrived once and unaltered, 1 else, 130 on Ctrl-C."""
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    with nullcontext(str(folder)) if folder else tempfile.TemporaryDirectory(prefix="rataccess-demo-") as place:
-        with Stage(Path(place), seconds) as stage, View(quiet=quiet) as view:
-            watch = _play(stage, view, seconds)
-        verdict = _verdict(stage, watch)
-        result = as_json(verdict, watch, stage.wifi_path)
+    try:
+        with _ended_by_signals(), nullcontext(str(folder)) if folder else _passing_folder() as place:
+            stage = Stage(Path(place), round(FAILBACK * seconds / SHORTEST, 3))
+            watch = Watch(stage.state, stage.folder / "solution.sqlite")
+            with stage, View(quiet=quiet) as view:
+                Play(stage, watch, view, seconds).perform()
+            return conclude(stage, watch, json_file)
+    except KeyboardInterrupt:
+        sys.stderr.write("rataccess: broken off; every process of the demo was ended\n")
+        return 130
+
+
+def conclude(stage: Stage, watch: Watch, json_file: Path | None) -> int:
+    """Judge, print, write; returns the exit status."""
+    watch.look()
+    journal = Journal.read(stage.journal.read_text(encoding="utf-8"))
+    verdict = judge(journal, watch.stored, watch.expired, watch.decisions)
+    result = as_json(verdict, watch, stage.wifi_path)
     print_result(result)
     if json_file:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if verdict.good else 1
 
 
-def _play(stage: Stage, view: View, seconds: float) -> Watch:
-    watch = Watch(stage.state, stage.folder / "solution.sqlite")
-    watch.on_decision = view.decision
-    view.say(f"Wi-Fi is {stage.wifi_path}; cellular is a virtual BG95 on a pty; everything else is real")
-    start, waiting = time.monotonic(), list(SCRIPT)
-    while (now := time.monotonic() - start) < seconds:
-        while waiting and waiting[0].at * seconds / LENGTH <= now:
-            step = waiting.pop(0)
-            view.step(now, step.text)
-            step.deed(stage)
-        watch.look()
-        view.show(watch, now)
+class Play:
+    """The script, performed on a stage that is set."""
+
+    def __init__(self, stage: Stage, watch: Watch, view: View, seconds: float) -> None:
+        self._stage, self._watch, self._view, self._seconds = stage, watch, view, seconds
+        self._clock = SystemClock()
+        self._start = self._clock.wall()
+        """Wall time, as the device's own notes have it."""
+        self._began = self._clock.monotonic()
+        self._late = 0.0
+        """Seconds that deeds have waited for what had to be seen first: all that follows is as much later."""
+
+    def perform(self) -> None:
+        """Do every deed, then have the application end."""
+        self._watch.on_decision = lambda decision: self._view.decision(decision["at"] - self._start, decision)
+        self._view.say(f"Wi-Fi: {self._stage.wifi_path}")
+        self._view.say("cellular: a virtual BG95 on a pty; everything else is real")
+        for step in SCRIPT:
+            self._await(step)
+            self._view.step(self._clock.wall() - self._start, step.text)
+            step.deed(self._stage)
+        while self._now < self._seconds + self._late:
+            self._look()
+        self._view.step(self._clock.wall() - self._start, "application: told to end, once it has delivered what it has")
+        self._end()
+
+    @property
+    def _now(self) -> float:
+        return self._clock.monotonic() - self._began
+
+    def _await(self, step: Step) -> None:
+        due = step.due(self._seconds) + self._late
+        while (now := self._now) < due or (now < due + PATIENCE and not step.after(self._watch)):
+            self._look()
+        self._late += max(0.0, self._now - due - LOOK_EVERY)
+
+    def _look(self) -> None:
+        self._watch.look()
+        self._view.show(self._watch, self._clock.wall() - self._start)
         time.sleep(LOOK_EVERY)
-    view.say("the application is told to end; it delivers what it still has")
-    _end(stage, watch, view, start)
-    return watch
+
+    def _end(self) -> None:
+        self._stage.ask_to_end()
+        while not self._stage.ended():
+            self._look()
+        until = self._now + SETTLE
+        accepted = Journal.read(self._stage.journal.read_text(encoding="utf-8")).accepted
+        while len({record.number for record in self._watch.stored}) < len(accepted) and self._now < until:
+            self._look()
 
 
-def _end(stage: Stage, watch: Watch, view: View, start: float) -> None:
-    stage.ask_to_end()
-    while not stage.ended():
-        watch.look()
-        view.show(watch, time.monotonic() - start)
-        time.sleep(LOOK_EVERY)
-    until = time.monotonic() + SETTLE
-    journal = Journal.read(stage.journal.read_text(encoding="utf-8"))
-    while len({record.number for record in watch.stored}) < len(journal.accepted) and time.monotonic() < until:
-        watch.look()
-        time.sleep(LOOK_EVERY)
+@contextmanager
+def _passing_folder() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="rataccess-demo-") as place:
+        yield place
 
 
-def _verdict(stage: Stage, watch: Watch) -> Verdict:
-    watch.look()
-    journal = Journal.read(stage.journal.read_text(encoding="utf-8"))
-    return judge(journal, watch.stored, watch.expired, watch.decisions)
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def as_json(verdict: Verdict, watch: Watch, wifi_path: str) -> dict[str, Any]:

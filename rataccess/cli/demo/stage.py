@@ -5,7 +5,9 @@ Rules of this file: it starts, steers and ends processes, and keeps their files 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import select
 import signal
 import socket
@@ -72,21 +74,23 @@ options = {{ port = "pty:{port}", apn = "demo", reset = {{ file = "{reset}" }} }
 
 
 def free_port() -> int:
-    """A UDP port of 127.0.0.1 that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A UDP port of 127.0.0.1 that nobody has now, below those that the kernel gives to others by itself (ip(7))."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no UDP port of 127.0.0.1 is free")
 
 
 class Stage:
     """Everything that the demo runs, in one folder."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, failback: float) -> None:
+        """`failback`: `failback_after` of both links, seconds."""
         self.folder = folder
         self.journal = folder / "journal.ndjson"
         self.state = folder / SERIAL_NUMBER
-        self.scale = seconds / 40.0
+        self._failback = failback
         self.reason_for_relay = why_not()
         """Why the Wi-Fi path is a relay; `None` where it is a network interface of its own."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -162,7 +166,7 @@ class Stage:
             management=public[Service.MANAGEMENT][1],
             solution=public[Service.SOLUTION][1],
             wifi=wifi,
-            failback=round(2.0 * self.scale, 3),
+            failback=round(self._failback, 3),
             port=self.folder / "ttyBG95",
             reset=self.folder / "lines/reset",
         )
@@ -172,9 +176,15 @@ class Stage:
         command = [sys.executable, *arguments]
         if inside and self._namespace:
             command = ["ip", "netns", "exec", self._namespace, *command]
-        log = self._logs.setdefault(name, (self.folder / f"{name}.log").open("ab"))
+        if name not in self._logs:
+            self._logs[name] = (self.folder / f"{name}.log").open("ab")
+        log = self._logs[name]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if ready else log, stderr=log
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if ready else log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is the demo's own affair: it ends its processes in order
         )
         self._processes[name] = process
         if ready:
@@ -236,19 +246,28 @@ class Stage:
         self._processes[name].wait()
 
     def close(self) -> None:
-        """End every process, application first; idempotent."""
-        order = ("application", "modem", "access-point", *map(str, Service))
-        for name in [each for each in order if each in self._processes]:
-            process = self._processes.pop(name)
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            if process.stdout:
-                process.stdout.close()
+        """End every process, application first; idempotent; Ctrl-C has to wait meanwhile."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            if "application" in self._processes:  # still there only where the demo was broken off: it must not wait
+                self._processes["application"].kill()
+            order = ("application", "modem", "access-point", *map(str, Service))
+            for name in [each for each in order if each in self._processes]:
+                _end(self._processes.pop(name))
+        finally:
+            signal.signal(signal.SIGINT, before)
         for log in self._logs.values():
             log.close()
         self._logs.clear()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout:
+        process.stdout.close()

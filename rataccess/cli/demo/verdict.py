@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +23,14 @@ class Journal:
 
     @classmethod
     def read(cls, text: str) -> Journal:
-        """Lines of JSON; a last line that a kill has cut is left out."""
+        """Lines of JSON; a line that a kill has cut is left out."""
         journal = cls()
-        for line in text.splitlines():
+        for line in text.split("\n"):
             try:
                 entry = json.loads(line)
             except ValueError:
+                continue
+            if not isinstance(entry, dict):
                 continue
             if "meant" in entry:
                 journal.meant[entry["meant"]] = entry["body"]
@@ -77,27 +78,36 @@ class Verdict:
         return not (self.lost or self.duplicated or self.corrupted) and self.delivered > 0
 
 
+STRAY = 1.0
+"""Seconds: answers over the old link that come in for less than this after a change are no switch back."""
+SLACK = 0.5
+"""Seconds that a delivery may be ahead of the device's own note of the decision: the note waits for an answer."""
+
+
 def judge(journal: Journal, stored: Sequence[Stored], expired: int, causes: Iterable[Mapping[str, Any]]) -> Verdict:
     """Compare sample by sample.
 
     A sample that was meant but not noted as accepted (the process was killed between) may be stored once or not at all.
+    A record is a duplicate where its sample or its number was stored before.
     """
-    counts: Counter[str] = Counter()
-    corrupted = 0
+    names: set[str] = set()
+    numbers: set[int] = set()
+    corrupted = duplicated = 0
     for record in stored:
         name = record.body.get("sample") if isinstance(record.body, dict) else None
-        if name not in journal.meant or journal.meant[name] != record.body:
+        if not isinstance(name, str) or name not in journal.meant or journal.meant[name] != record.body:
             corrupted += 1
-        else:
-            counts[name] += 1
-    numbers = Counter(record.number for record in stored)
-    doubled = sum(count - 1 for count in counts.values()) + sum(count - 1 for count in numbers.values())
-    lost = sum(1 for name in journal.accepted if not counts[name])
-    enqueued = len(journal.accepted.keys() | counts.keys())
+            name = None
+        if name in names or record.number in numbers:
+            duplicated += 1
+        numbers.add(record.number)
+        if name is not None:
+            names.add(name)
+    lost = len(journal.accepted.keys() - names)
     return Verdict(
-        enqueued=enqueued,
-        delivered=len(counts),
-        duplicated=doubled,
+        enqueued=len(journal.accepted.keys() | names),
+        delivered=len(names),
+        duplicated=duplicated,
         lost=max(0, lost - expired),
         expired=expired,
         corrupted=corrupted,
@@ -108,15 +118,46 @@ def judge(journal: Journal, stored: Sequence[Stored], expired: int, causes: Iter
 def find_switches(stored: Sequence[Stored], causes: Iterable[Mapping[str, Any]]) -> list[Switch]:
     """Where the link of consecutive deliveries changes; the cause is the device's latest decision for that link.
 
-    A single answer that was overtaken on the old link after the change is no switch back.
+    What was overtaken, and comes in over the old link for a moment after the change, is no switch back.
     """
-    decisions = sorted((each for each in causes if each.get("kind") == "switch"), key=lambda each: each["at"])
-    ordered = sorted((record for record in stored if record.link), key=lambda record: record.received_at)
+    decisions = sorted((each for each in causes if each.get("kind") == "switch"), key=lambda each: float(each["at"]))
+    runs = _without_strays(_runs(stored), decisions)
     switches: list[Switch] = []
-    for before, after in itertools.pairwise(ordered):
-        if before.link == after.link or before.link is None or after.link is None:
-            continue
-        fitting = [each for each in decisions if each["to"] == after.link and each["at"] <= after.received_at + 1.0]
-        cause = fitting[-1]["text"].split("; now ")[0] if fitting else "second attempt over another link"
-        switches.append(Switch(before.link, after.link, cause, (after.received_at - before.received_at) * 1000))
+    for before, after in itertools.pairwise(runs):
+        cause = _cause(decisions, after, before[0].received_at)
+        gap = (after[0].received_at - before[-1].received_at) * 1000
+        switches.append(
+            Switch(str(before[0].link), str(after[0].link), cause or "second attempt over another link", gap)
+        )
     return switches
+
+
+Run = list[Stored]
+"""Consecutive deliveries over one link."""
+
+
+def _runs(stored: Sequence[Stored]) -> list[Run]:
+    ordered = sorted((record for record in stored if record.link), key=lambda record: record.received_at)
+    return [list(group) for _, group in itertools.groupby(ordered, key=lambda record: record.link)]
+
+
+def _without_strays(runs: list[Run], decisions: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """Leave out short runs between two of another link for which there was no decision, and join what they parted."""
+    kept: list[Run] = []
+    for index, run in enumerate(runs):
+        between = 0 < index < len(runs) - 1
+        brief = run[-1].received_at - run[0].received_at < STRAY
+        if between and brief and _cause(decisions, run, runs[index - 1][0].received_at) is None:
+            continue
+        if kept and kept[-1][0].link == run[0].link:
+            kept[-1] = kept[-1] + run
+        else:
+            kept.append(run)
+    return kept
+
+
+def _cause(decisions: Sequence[Mapping[str, Any]], run: Run, since: float) -> str | None:
+    """Why the device went to the link of `run`: its latest decision for it since `since`, when another was in use."""
+    until = run[0].received_at + SLACK
+    fitting = [each for each in decisions if each["to"] == run[0].link and since <= each["at"] <= until]
+    return str(fitting[-1]["text"]).split("; now ")[0] if fitting else None

@@ -1,38 +1,50 @@
 """What the demo shows: live on a terminal, plain lines elsewhere, and the tables at the end.
 
-Rules of this file: it prints what it is given.
+Rules of this file: it prints what it is given, in 80 columns where the terminal has no more; it judges nothing.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from typing import Any, Self
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from rataccess.cli.demo.watch import Watch
 
 LADDER = ("PORT", "RADIO", "SIM", "REGISTERED", "BEARER", "REACHABLE")
-LINES = 14
+HEADS = ("PORT", "RADIO", "SIM", "REG.", "BEARER", "REACH.")
+"""As `LADDER`, for narrow columns."""
+KEPT = 200
+"""Lines of the time line that are kept; as many are shown as fit."""
+FEWEST = 4
+ABOVE = 16
+"""Rows of the screen that are not for the time line."""
 PLAIN_EVERY = 2.0
 """Seconds between plain lines of state."""
+PLAIN_WIDTH = 100
+"""Columns of tables that go to a file or a pipe."""
+STYLES = {"switch": "bold cyan", "recovery": "bold green", "service": "magenta", "link": "", "step": "bold yellow"}
 
 
 class View:
     """The running demo."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._console = Console()
+    def __init__(self, *, quiet: bool, console: Console | None = None) -> None:
+        self._console = console or Console()
         self._quiet = quiet
-        self._live = (
-            Live(console=self._console, refresh_per_second=8) if self._console.is_terminal and not quiet else None
-        )
-        self._lines: deque[str] = deque(maxlen=LINES)
+        live = self._console.is_terminal and not quiet
+        self._live = Live(console=self._console, auto_refresh=False, transient=True) if live else None
+        self._lines: list[tuple[float, int, str, str]] = []
+        """Time, order of arrival, kind, text: decisions are seen later than they were taken."""
+        self._count = 0
         self._next_plain = 0.0
-        self._now = 0.0
 
     def __enter__(self) -> Self:
         if self._live:
@@ -40,81 +52,157 @@ class View:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the time line on the terminal, above the tables."""
         if self._live:
             self._live.stop()
+            for line in self._lines:
+                self._console.print(_line(line))
 
-    def say(self, text: str, style: str = "") -> None:
-        """One line of the time line."""
-        if self._live:
-            self._lines.append(f"[{style}]{text}[/]" if style else text)
-        elif not self._quiet:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def say(self, text: str) -> None:
+        """A line about the whole."""
+        self._add(0.0, "say", text)
 
-    def step(self, now: float, text: str) -> None:
-        """A deed of the script."""
-        self.say(f"{now:6.1f} s  >>> {text}", "bold yellow")
+    def step(self, at: float, text: str) -> None:
+        """A deed of the script, done `at` seconds after the start."""
+        self._add(at, "step", f">>> {text}")
 
-    def decision(self, decision: dict[str, Any]) -> None:
-        """The device decided something."""
-        self.say(f"{self._now:6.1f} s      {decision['kind']}: {decision['text']}")
+    def decision(self, at: float, decision: dict[str, Any]) -> None:
+        """The device decided something, `at` seconds after the start."""
+        self._add(at, decision["kind"], decision["text"])
 
     def show(self, watch: Watch, now: float) -> None:
         """The state now."""
-        self._now = now
         if self._live:
-            self._live.update(
-                Group(_links(watch), _facts(watch, now), Panel("\n".join(self._lines), title="time line"))
-            )
-        elif not self._quiet and now >= self._next_plain:
+            room = max(FEWEST, self._console.height - ABOVE)
+            lines = [_line(line) for line in self._lines[-room:]]
+            panel = Panel(Group(*lines), title="time line", box=box.ROUNDED, padding=(0, 0))
+            self._live.update(Group(_links(watch), *_facts(watch, now), panel), refresh=True)
+        elif now >= self._next_plain:
             self._next_plain = now + PLAIN_EVERY
-            self.say(f"{now:6.1f} s      {_plain(watch)}")
+            self._add(now, "state", _plain(watch))
+
+    def _add(self, at: float, kind: str, text: str) -> None:
+        self._count += 1
+        line = (at, self._count, kind, text)
+        if self._live:
+            insort(self._lines, line)
+            del self._lines[:-KEPT]
+        elif not self._quiet:
+            self._console.print(_line(line).plain, highlight=False, markup=False, soft_wrap=True)
+
+
+def _line(line: tuple[float, int, str, str]) -> Text:
+    at, _, kind, text = line
+    if kind == "say":
+        return Text(f"        {text}", style="dim", overflow="ellipsis", no_wrap=True)
+    shown = text if kind in ("step", "state") else f"{kind}: {text}"
+    indent = "" if kind == "step" else "    "
+    return Text(f"{max(0.0, at):6.2f} s {indent}{shown}", style=STYLES.get(kind, ""), overflow="ellipsis", no_wrap=True)
 
 
 def _links(watch: Watch) -> Table:
-    table = Table("link", *LADDER, "in use", "answers in", "detail", expand=True)
-    device = watch.device or {"links": {}, "in_use": None}
-    for name, link in device["links"].items():
+    """Each link and the rungs of the evidence ladder that it stands on."""
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
+    table.add_column("link", no_wrap=True)
+    for head in HEADS:
+        table.add_column(head, justify="center", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("answers in", justify="right", no_wrap=True)
+    table.add_column("what it says", ratio=1, no_wrap=True, overflow="ellipsis")
+    for name, link in (watch.device or {"links": {}})["links"].items():
         reached = LADDER.index(link["evidence"]) if link["evidence"] in LADDER else -1
-        rungs = ["[green]o[/]" if index <= reached else "[dim].[/]" for index in range(len(LADDER))]
+        rungs = [_rung(index, reached) for index in range(len(LADDER))]
         took = link["response_time"]
-        used = "[bold green]<<<[/]" if name == device["in_use"] else ""
-        table.add_row(name, *rungs, used, "" if took is None else f"{took * 1000:.0f} ms", link["detail"])
+        used = "[bold green]in use[/]" if name == watch.in_use else ""
+        table.add_row(name, *rungs, used, "" if took is None else f"{took * 1000:.0f} ms", escape(_detail(link)))
     return table
 
 
-def _facts(watch: Watch, now: float) -> str:
+def _rung(index: int, reached: int) -> str:
+    if index > reached:
+        return "[dim]·[/]"
+    return "[bold green]■[/]" if reached == len(LADDER) - 1 else "[yellow]■[/]"
+
+
+def _detail(link: dict[str, Any]) -> str:
+    doubts = {"UNANSWERED": "an answer is overdue", "CONFIRMED": "silent"}
+    doubt = doubts.get(link["suspicion"], "on probation" if link["probation"] and link["ready"] else "")
+    return "; ".join(each for each in (doubt, link["detail"]) if each)
+
+
+def _facts(watch: Watch, now: float) -> list[Text]:
+    delivered = f"delivered [bold]{len(watch.stored)}[/]"
     if watch.device is None:
-        return f"{now:5.1f} s   the application does not run   delivered {len(watch.stored)}"
-    waiting = sum(each["records"] for each in watch.device["outbox"].values())
-    why = watch.device["explanation"].splitlines()[0]
-    return f"{now:5.1f} s   outbox {waiting}   delivered {len(watch.stored)}   {why}"
+        facts, why = f"{now:5.1f} s   {delivered}   [bold red]the application does not run[/]", ""
+    else:
+        facts = f"{now:5.1f} s   {delivered}   outbox [bold]{_waiting(watch.device)}[/]"
+        why = watch.device["explanation"].splitlines()[0]
+    return [
+        Text.from_markup(facts),
+        Text(why, style="bold", overflow="ellipsis", no_wrap=True),
+    ]
+
+
+def _waiting(device: dict[str, Any]) -> int:
+    return sum(each["records"] for each in device["outbox"].values())
 
 
 def _plain(watch: Watch) -> str:
     if watch.device is None:
         return f"the application does not run; delivered {len(watch.stored)}"
-    waiting = sum(each["records"] for each in watch.device["outbox"].values())
     links = " ".join(f"{name}={link['evidence']}" for name, link in watch.device["links"].items())
-    return f"{links} in use: {watch.device['in_use']}; outbox {waiting}, delivered {len(watch.stored)}"
+    return f"{links}; in use: {watch.in_use}; outbox {_waiting(watch.device)}, delivered {len(watch.stored)}"
 
 
-def print_result(result: dict[str, Any]) -> None:
+def print_result(result: dict[str, Any], console: Console | None = None) -> None:
     """The tables at the end."""
-    console = Console()
+    console = console or Console()
     if not console.is_terminal:
-        console.width = 140
-    counts = Table("enqueued", "delivered", "duplicated", "lost", "expired", "altered", title="records")
+        console.width = PLAIN_WIDTH
+    counts = _table("records")
     names = ("enqueued", "delivered", "duplicated", "lost", "expired", "corrupted")
-    counts.add_row(*[str(result[name]) for name in names])
-    console.print(counts)
-    links = Table("link", "RAT", "records", "packets", "bytes", title="links")
+    for name in names:
+        counts.add_column(name, justify="right")
+    counts.add_row(*[_count(name, result[name]) for name in names])
+    links = _table("links")
+    links.add_column("link")
+    links.add_column("RAT")
+    for name in ("records", "packets", "bytes"):
+        links.add_column(name, justify="right")
     for name, link in result["links"].items():
         links.add_row(name, str(link["rat"]), *[str(link[what]) for what in ("records", "packets", "bytes")])
-    console.print(links)
-    switches = Table("from", "to", "gap", "cause", title="switches (gap: last delivery before to first delivery after)")
+    console.print(counts, links, _switches(result), *_endnotes(result), sep="\n", soft_wrap=False)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _count(name: str, value: int) -> str:
+    wrong = value and name in ("duplicated", "lost", "corrupted")
+    return f"[bold red]{value}[/]" if wrong else str(value)
+
+
+def _switches(result: dict[str, Any]) -> Table:
+    table = _table("switches (gap: from the last delivery before to the first after)")
+    table.add_column("from")
+    table.add_column("to")
+    table.add_column("gap", justify="right", no_wrap=True)
+    table.add_column("cause")
     for each in result["switches"]:
-        switches.add_row(each["from"], each["to"], f"{each['gap_ms']:.0f} ms", each["cause"])
-    console.print(switches)
-    for each in result["recoveries"]:
-        console.print(f"recovered: {each['link']} by {each['step']!r}, {each['seconds']:.1f} s after the trouble began")
-    console.print(f"Wi-Fi path: {result['wifi_path']}")
+        table.add_row(each["from"], each["to"], f"{each['gap_ms']:.0f} ms", escape(each["cause"]))
+    return table
+
+
+def _endnotes(result: dict[str, Any]) -> list[Text]:
+    recovered = [
+        Text(f"recovered: {each['link']} by {each['step']!r} in {each['seconds']:.1f} s")
+        for each in result["recoveries"]
+    ]
+    wrong = result["lost"] or result["duplicated"] or result["corrupted"] or not result["delivered"]
+    verdict = "NOT every sample arrived once and unaltered" if wrong else "every sample arrived once and unaltered"
+    return [
+        *recovered,
+        Text(f"Wi-Fi path: {result['wifi_path']}"),
+        Text(verdict, style="bold red" if wrong else "bold green"),
+    ]

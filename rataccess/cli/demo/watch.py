@@ -37,6 +37,16 @@ class Watch:
         self._recovered: set[tuple[str, float]] = set()
         self.on_decision: Callable[[dict[str, Any]], None] = lambda decision: None
 
+    @property
+    def in_use(self) -> str | None:
+        """The link that the device uses; `None` where it uses none or does not run."""
+        return self.device["in_use"] if self.device else None
+
+    @property
+    def ready(self) -> set[str]:
+        """The links over which the device could send."""
+        return {name for name, link in self.device["links"].items() if link["ready"]} if self.device else set()
+
     def look(self) -> None:
         """Look once."""
         self._ask_device()
@@ -64,9 +74,10 @@ class Watch:
                 self.on_decision(decision)
         for recovery in found["recoveries"]:
             key = (recovery["link"], recovery["at"])
-            if key not in self._recovered:
+            if recovery["ok"] and key not in self._recovered:
                 self._recovered.add(key)
-                self.recoveries.append({name: recovery[name] for name in ("link", "step", "seconds")})
+                shown = {name: recovery[name] for name in ("link", "step")}
+                self.recoveries.append({**shown, "seconds": round(recovery["seconds"], 3)})
 
     def _note_traffic(self, found: dict[str, Any]) -> None:
         """Counters start again with each process: add what the run before had counted."""
