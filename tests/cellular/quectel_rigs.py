@@ -35,7 +35,16 @@ from rataccess_transports.at_socket import AtSocketTransport
 
 # As the real ones, but no virtual modem of these tests is slower than a second.
 QUICK = replace(
-    BG95.limits, query=0.4, setting=1.0, radio=1.0, activate=2.0, deactivate=1.0, open_socket=2.0, send=1.0, reset=1.0
+    BG95.limits,
+    query=0.4,
+    check=0.2,
+    setting=1.0,
+    radio=1.0,
+    activate=2.0,
+    deactivate=1.0,
+    open_socket=2.0,
+    send=1.0,
+    reset=1.0,
 )
 QUICK_PROFILES = tuple(
     replace(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quectel_rigs import corpus
 
+from rataccess.bus import parse_port
 from rataccess.clock import SystemClock
 from rataccess.config.check import check_options
 from rataccess.driver import DriverContext, Evidence, HasPowerKey
@@ -29,6 +30,7 @@ from rataccess_drivers.cellular.flash import (
     wanted_bands,
     wanted_technologies,
 )
+from rataccess_drivers.cellular.network import urc_port
 from rataccess_drivers.cellular.options import PagingCycle, QuectelOptions, Rat
 from rataccess_drivers.cellular.profiles import BG95, BG96, EC2X, profile_of
 from rataccess_drivers.cellular.standing import Standing
@@ -88,6 +90,28 @@ def test_unknown_power_is_none() -> None:
     cell = parse_serving('+QENG: "servingcell","LIMSRV","eMTC","FDD",262,01,2C480D,29,1300,3,5,5,7ED,0,-,,,')
     assert cell is not None
     assert (cell.signal_dbm, cell.quality_db) == (None, None)
+
+
+@pytest.mark.parametrize("values", ["-14,-99", "-99,-14"])
+def test_neighbours_of_either_order(values: str) -> None:
+    cell = parse_neighbour(f'+QENG: "neighbourcell intra","LTE",275,280,{values},-67,-,-,-,-,-,-')
+    assert cell is not None
+    assert (cell.signal_dbm, cell.quality_db, cell.physical_cell) == (-99.0, -14.0, 280)
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("usb:2c7c:0700#if2", "usbat"),
+        ("usb:2c7c:0700#if3", "usbmodem"),
+        ("usb:2c7c:0700#if1", None),
+        ("serial:/dev/ttyAMA0", "uart1"),
+        ("serial:/dev/ttyUSB2", None),
+        ("pty:/run/bg95", None),
+    ],
+)
+def test_port_on_which_news_are_told(address: str, port: str | None) -> None:
+    assert urc_port(parse_port(address)) == port
 
 
 @settings(max_examples=300)

@@ -225,3 +225,14 @@ async def test_datagram_that_a_modem_pushes() -> None:
         assert await socket.receive() == b"\r\nOK\r\n12"
         await socket.aclose()
         await driver.aclose()
+
+
+@pytest.mark.parametrize(("found", "written"), [("usbat", True), ("uart1", False), ("all", False)])
+async def test_news_are_told_on_the_port_in_use(found: str, written: bool) -> None:
+    """A modem on its UART tells news on its USB port until it is told otherwise."""
+    async with ScriptedModem(HEALTHY) as modem:
+        modem.replies['AT+QURCCFG="urcport"'] = lines(f'+QURCCFG: "urcport","{found}"')
+        driver = driver_for(modem.address.replace("pty:", "serial:"))
+        await driver.open()
+        await driver.aclose()
+        assert ('AT+QURCCFG="urcport","uart1"' in modem.asked) == written

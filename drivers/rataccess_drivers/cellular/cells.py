@@ -107,7 +107,7 @@ def _umts_cell(fields: Sequence[str]) -> Cell:
 def parse_neighbour(line: str) -> Cell | None:
     """A `+QENG: "neighbourcell intra"` or `inter` line of an LTE family; `None` for others.
 
-    Fields: kind,rat,earfcn,pcid,rsrq,rsrp,rssi,...
+    Fields: kind,rat,earfcn,pcid,rsrq,rsrp,rssi,...; some firmware has rsrp before rsrq, but their ranges tell them apart.
     """
     fields = [plain_text(raw) for raw in _after(line, "+QENG:")]
     if len(fields) < 6 or not fields[0].startswith("neighbourcell"):
@@ -115,13 +115,16 @@ def parse_neighbour(line: str) -> Cell | None:
     rat = rat_name(fields[1])
     if rat not in _LTE_RATS:
         return None
+    quality, power = fields[4:6]
+    if (whole_number(quality) or 0) < (whole_number(power) or 0):
+        quality, power = power, quality
     return Cell(
         rat or "",
         False,
         physical_cell=whole_number(fields[3]),
         channel=whole_number(fields[2]),
-        signal_dbm=_power(fields[5]),
-        quality_db=_decibels(fields[4]),
+        signal_dbm=_power(power),
+        quality_db=_decibels(quality),
     )
 
 

@@ -87,6 +87,7 @@ class QuectelModem(Driver, ABC):
             profile.limits,
             self.name,
             self._context.secret,
+            changed=self._changed,
             timeout=options.sim_timeout,
             tries_left=options.pin_tries_left,
         )
@@ -159,6 +160,7 @@ class QuectelModem(Driver, ABC):
                 self._powered_down(urc.line)
             case events.SimChanged(word):
                 self._standing.sim = word
+                self._changed.set()
                 if word != "READY":
                     self._announce()
 

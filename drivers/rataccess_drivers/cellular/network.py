@@ -6,8 +6,11 @@ Rules of this file: it asks the modem and keeps `Standing` true; contexts and so
 from __future__ import annotations
 
 import asyncio
+import os
 
+from rataccess.bus import PortAddress, UsbPort
 from rataccess.errors import AttachFailed, CommandFailed
+from rataccess_drivers.at.grammar import plain_text
 from rataccess_drivers.at.parsers import (
     Selection,
     parse_extended_signal,
@@ -28,6 +31,18 @@ _ASK_AGAIN = 5.0
 _DENIAL_STANDS = 10.0
 
 
+def urc_port(address: PortAddress) -> str | None:
+    """What `AT+QURCCFG` calls the port at `address`: a modem tells news on one of its ports only, at first on `usbat`.
+
+    `None` where the address does not say which port of the modem it is.  On USB, interface 2 is the AT port and 3 the
+    modem port in every family here.
+    """
+    if isinstance(address, UsbPort):
+        return {2: "usbat", 3: "usbmodem"}.get(address.interface)
+    name = os.path.basename(os.path.realpath(address.path))
+    return None if address.scheme != "serial" or name.startswith(("ttyUSB", "ttyACM")) else "uart1"
+
+
 class Network:
     """What one modem knows of its network.  `changed` is set whenever something was reported."""
 
@@ -38,15 +53,26 @@ class Network:
         self._changed = changed
         self._domains: tuple[str, ...] = profile.registrations
 
-    async def report_changes(self) -> None:
-        """Have the modem tell of registration and packet events unasked."""
+    async def report_changes(self, port: str | None) -> None:
+        """Have the modem tell of registration and packet events unasked, on `port` (see `urc_port`) where that is known."""
         limit = self._profile.limits.setting
+        if port is not None:
+            await self._speak_on(port, limit)
         taken = []
         for name in self._profile.registrations:
             if await self._console.try_order([f"AT{name}={kind}" for kind in self._profile.report_kinds], limit):
                 taken.append(name)
         self._domains = tuple(taken) or self._profile.registrations
         await self._console.try_order(["AT+CGEREP=2,1", "AT+CGEREP=1"], limit)
+
+    async def _speak_on(self, port: str, limit: float) -> None:
+        """Kept in flash, so written only where URCs go elsewhere; `all` takes in every port."""
+        try:
+            rows = await self._console.ask('AT+QURCCFG="urcport"', "+QURCCFG:", limit)
+        except CommandFailed:
+            return
+        if rows and plain_text(rows[0][-1]) not in (port, "all"):
+            await self._console.try_order([f'AT+QURCCFG="urcport","{port}"'], limit)
 
     async def radio_on(self) -> None:
         """`AT+CFUN=1` where it is not so already."""

@@ -41,6 +41,8 @@ class Limits:
 
     query: float = 4.0
     """A plain query takes 0.3 to 1; below the 5 s in which a doubted radio must have answered."""
+    check: float = 2.0
+    """The same of a modem that is under suspicion already: twice what it needs."""
     setting: float = 10.0
     sim: float = 10.0
     """`AT+CPIN` takes up to 5 (BG95 manual); ModemManager allows 10."""

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rataccess.bus import parse_port
 from rataccess.driver import Bearer, Cell, DatagramSocket, DriverContext, Fix, RadioStatus, Recovery
 from rataccess.errors import AttachFailed, CommandFailed, RadioSilent, TransportBroken, WrongRadio
 from rataccess_drivers.cellular import observing
 from rataccess_drivers.cellular.modem import BOOT_TAIL, QuectelModem, log
+from rataccess_drivers.cellular.network import urc_port
 from rataccess_drivers.cellular.options import QuectelOptions
 from rataccess_drivers.cellular.profiles import profile_of
 
@@ -68,17 +70,17 @@ class QuectelDriver(QuectelModem):
 
     async def _set_up(self) -> None:
         """Everything that a modem forgets when it starts; and who it is."""
-        setting = self.profile.limits.setting
+        limit = self.profile.limits.query
         self._stale = False
         self._planned = False
         self._tail_until = self._now() + BOOT_TAIL
-        await self._console.order("ATE0", setting)
-        await self._console.try_order(["AT+CMEE=1", "AT+CMEE=2"], setting)
+        await self._console.order("ATE0", limit)
+        await self._console.try_order(["AT+CMEE=1", "AT+CMEE=2"], limit)
         await self._identify()
-        await self._network.report_changes()
+        await self._network.report_changes(urc_port(parse_port(self.options.port)))
 
     async def _identify(self) -> None:
-        identity = await observing.identify(self._console, self.profile.limits.setting)
+        identity = await observing.identify(self._console, self.profile.limits.query)
         model, wanted = identity.model, self.options.model
         found = profile_of(model, self._profiles)
         if found is None:

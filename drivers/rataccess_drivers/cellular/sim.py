@@ -22,7 +22,7 @@ from rataccess_drivers.cellular.profiles import Limits
 _ABSENT, _PIN_NEEDED, _PUK_NEEDED, _FAILURE, _BUSY = 10, 11, 12, 13, 14
 # A second PIN guards fixed dialling numbers only.
 _READY = ("READY", "SIM PIN2", "SIM PUK2")
-_POLL = 1.0
+_ASK_AGAIN = 1.0
 # Seconds for which a modem that has just started may say that there is no SIM (or a broken one) when it has one.
 _ABSENT_PATIENCE = 5.0
 
@@ -37,7 +37,7 @@ _tried: dict[tuple[str, int], _Tried] = {}
 
 
 class SimCard:
-    """The SIM of one modem.  `secret` looks the PIN up; `name` is the link's."""
+    """The SIM of one modem.  `secret` looks the PIN up; `name` is the link's; `changed` is set when the modem tells news."""
 
     def __init__(
         self,
@@ -46,10 +46,12 @@ class SimCard:
         name: str,
         secret: Callable[[str], str | None],
         *,
+        changed: asyncio.Event,
         timeout: float,
         tries_left: int,
     ) -> None:
         self._console = console
+        self._changed = changed
         self._limits = limits
         self._name = name
         self._secret = secret
@@ -93,7 +95,16 @@ class SimCard:
                 raise SimError(f"the SIM of {self._name} needs {word}: unlock it by hand; nothing was tried")
             elif waited >= patience:
                 raise SimError(f"the SIM of {self._name} is not usable: {word}")
-            await asyncio.sleep(_POLL)
+            await self._news()
+
+    async def _news(self) -> None:
+        """Until the modem tells of a change, or it is time to ask again."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(_ASK_AGAIN):
+                await self._changed.wait()
+        except TimeoutError:
+            return
 
     async def _enter_pin(self) -> None:
         key = f"{self._name}.pin"
