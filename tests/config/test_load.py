@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
-from test_parse import GOOD
+from tests.config.test_parse import GOOD
 
 from rataccess.config import load
 from rataccess.errors import ConfigurationError

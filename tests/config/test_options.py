@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 from msgspec import Meta
-from test_parse import GOOD
+from tests.config.test_parse import GOOD
 
 from rataccess.config import check_options, parse
 from rataccess.errors import ConfigurationError

@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from contract_rigs import MemoryDriverRig, MemoryTransportRig
-
 from rataccess.driver import Bearer, Evidence, RadioStatus, Recovery
 from rataccess.errors import Closed, PacketTooLarge, RadioSilent
 from rataccess.objects import Service
 from rataccess.testing import DriverContract, MemoryDriver, MemoryMedium, MemoryTransport, TransportContract
 from rataccess.transport import Handover, Packet
+from tests.contracts.contract_rigs import MemoryDriverRig, MemoryTransportRig
 
 CATCHES: dict[str, str] = {}
 

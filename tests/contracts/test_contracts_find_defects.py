@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from flawed_suite import CATCHES
+
+from tests.contracts.flawed_suite import CATCHES
 
 HERE = Path(__file__).parent
 

@@ -6,10 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from contract_rigs import InterfaceRig, MemoryDriverRig, VirtualInterfaceRig, interface_on_tun, virtual_interface
 
 from rataccess.testing import DriverContract
 from rataccess_hil.access_point import NetworkNamespace, why_not
+from tests.contracts.contract_rigs import (
+    InterfaceRig,
+    MemoryDriverRig,
+    VirtualInterfaceRig,
+    interface_on_tun,
+    virtual_interface,
+)
 
 
 class TestMemoryDriver(DriverContract):

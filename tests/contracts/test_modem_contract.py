@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract_rigs import FarSide, far_side
 
 from rataccess import registry
 from rataccess.clock import SystemClock
@@ -16,6 +15,7 @@ from rataccess.driver import Bearer, Driver, DriverContext
 from rataccess.objects import Service
 from rataccess.testing import DriverContract, DriverRig, TransportContract, TransportRig
 from rataccess.transport import Endpoint, Packet, Transport
+from tests.contracts.contract_rigs import FarSide, far_side
 
 modem = pytest.importorskip("rataccess_hil.modem")
 network = pytest.importorskip("rataccess_hil.network")

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from contract_rigs import MemoryTransportRig, UdpRig, UdpTunRig, udp_over_relay, udp_over_tun
 
 from rataccess.testing import TransportContract
 from rataccess_hil.access_point import NetworkNamespace, why_not
+from tests.contracts.contract_rigs import MemoryTransportRig, UdpRig, UdpTunRig, udp_over_relay, udp_over_tun
 
 
 class TestMemoryTransport(TransportContract):

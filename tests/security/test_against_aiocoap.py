@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oscore_reference import Disk, Reference, plain
 
 from rataccess.security import SecureContext
 from rataccess.security.context import sequence_key
+from tests.security.oscore_reference import Disk, Reference, plain
 
 TOKENS = st.binary(max_size=8)
 MESSAGE_IDS = st.integers(0, 0xFFFF)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from oscore_reference import SECRET, Disk
 
 from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed
 from rataccess.security import CHANGED, RequestIdentity, SecureContext, derivation, peek
 from rataccess.security.coap import option_bytes
 from rataccess.security.context import sequence_key
+from tests.security.oscore_reference import SECRET, Disk
 
 TOKEN, MESSAGE_ID = b"\x2a\x17", 0x1234
 
@@ -320,7 +320,7 @@ def test_a_path_is_checked_before_a_number_is_used(ends: Ends) -> None:
 def test_wrong_parameters_are_named(changes: dict[str, bytes], why: str) -> None:
     right = {"sender_id": b"\x01", "recipient_id": b"", "secret": SECRET}
     with pytest.raises(KeyStoreError, match=why):
-        SecureContext(**{**right, **changes}, memory=Disk(), name="x")  # type: ignore[arg-type]
+        SecureContext(**{**right, **changes}, memory=Disk(), name="x")
 
 
 def sealed_request(ends: Ends, option: bytes, partial_iv: bytes, *, before: bytes = b"", delta: int = 9) -> bytes:

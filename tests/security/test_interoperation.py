@@ -12,10 +12,10 @@ import aiocoap.defaults
 import pytest
 from aiocoap import oscore_sitewrapper, resource
 from aiocoap.credentials import CredentialsMap
-from oscore_reference import SALT, SECRET, Disk, Reference
 
 from rataccess.errors import ProtectionFailed
 from rataccess.security import CHANGED, Request, SecureContext, peek
+from tests.security.oscore_reference import SALT, SECRET, Disk, Reference
 
 pytestmark = pytest.mark.skipif(
     bool(aiocoap.defaults.oscore_missing_modules()),

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from oscore_reference import SECRET, Disk
 
 from rataccess.errors import KeyStoreError, ProtectionFailed, SequenceExhausted
 from rataccess.security import CHANGED, Request, SecureContext
 from rataccess.security.context import sequence_key
 from rataccess.security.sequence import BLOCK, MOST, SequenceNumbers
+from tests.security.oscore_reference import SECRET, Disk
 
 
 class PowerCut(Exception):

@@ -9,12 +9,12 @@ import sys
 import traceback
 
 import pytest
-from oscore_reference import Disk
 
 from rataccess.errors import RataccessError
 from rataccess.keys import derive_session_secret
 from rataccess.objects import Service
 from rataccess.security import CHANGED, SecureContext, derivation, peek
+from tests.security.oscore_reference import Disk
 
 ROOT = bytes(range(200, 232))
 BODY = b"a body that is nobody's business"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oscore_reference import Disk, vectors
 
 from rataccess.errors import ProtectionFailed
 from rataccess.security import CHANGED, SecureContext, derivation
 from rataccess.security.coap import option_bytes, read_oscore_option
 from rataccess.security.context import sequence_key
+from tests.security.oscore_reference import Disk, vectors
 
 CORPUS = vectors()
 DERIVATIONS = {each["name"]: each for each in CORPUS["key_derivation"]}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service_world import World
 
 from rataccess.objects import Service
+from tests.services.service_world import World
 
 
 @pytest.fixture

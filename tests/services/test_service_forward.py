@@ -14,13 +14,13 @@ import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_world import NOW, World
 
 from rataccess.errors import DiskFull
 from rataccess.services import forward
 from rataccess.services.forward import Forwarder, append_all
 from rataccess.services.jsonform import body_as_json, iso
 from rataccess.services.store import ServiceStore
+from tests.services.service_world import NOW, World
 
 
 def lines(world: World) -> list[dict[str, object]]:

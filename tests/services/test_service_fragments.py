@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_world import FakeDevice, World
 
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.services import admin, partials
 from rataccess.wire import BASE, PARTIAL, Message, WireRecord, fragment
+from tests.services.service_world import FakeDevice, World
 
 
 def large(device: FakeDevice, number: int = 1, size: int = 1000, queue: str = "big") -> WireRecord:

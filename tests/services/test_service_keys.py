@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from service_world import World
 
 from rataccess.errors import ConfigurationError, KeyStoreError, StoreError
 from rataccess.objects import Service
 from rataccess.services import admin, provisioning, settings
 from rataccess.services.keyfile import read_entries
 from rataccess.services.store import ServiceStore
+from tests.services.service_world import World
 
 BOTH = """
 [management]

@@ -12,12 +12,12 @@ import cbor2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from service_world import FakeDevice, World
 
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service
 from rataccess.services import provisioning
 from rataccess.wire import Message
+from tests.services.service_world import FakeDevice, World
 
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from service_world import FakeDevice, World
 
 from rataccess.errors import DiskFull
 from rataccess.objects import Service, decode
@@ -18,6 +17,7 @@ from rataccess.security import RequestIdentity
 from rataccess.services.forward import append_all
 from rataccess.services.store import ServiceStore
 from rataccess.wire import BASE, Message, WireRecord, fragment
+from tests.services.service_world import FakeDevice, World
 
 
 @dataclass

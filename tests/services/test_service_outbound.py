@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from service_world import FakeDevice, World
 
 from rataccess.errors import ConfigurationError, ObjectError
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, decode, encode
 from rataccess.services import admin, provisioning
 from rataccess.wire import BASE, ENVIRONMENT_QUEUE, MORE, NAMED_OBJECT_QUEUE, PARTIAL, Message
+from tests.services.service_world import FakeDevice, World
 
 SERIAL = "A1"
 

@@ -17,7 +17,6 @@ import aiocoap.oscore  # type: ignore[import-untyped]
 import cbor2
 import msgspec
 import pytest
-from service_world import FakeDevice, HandClock
 
 from rataccess.errors import ConfigurationError
 from rataccess.numbers import NumberSet
@@ -26,6 +25,7 @@ from rataccess.services import admin, provisioning, settings
 from rataccess.services.running import serving
 from rataccess.services.server import Server, listen
 from rataccess.wire import Message
+from tests.services.service_world import FakeDevice, HandClock
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

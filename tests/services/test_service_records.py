@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from service_world import NOW, World
 
 from rataccess.errors import DiskFull, StoreCorrupt
 from rataccess.numbers import NumberSet
@@ -13,6 +12,7 @@ from rataccess.objects import Service, encode
 from rataccess.services import admin
 from rataccess.services.store import Changes, ServiceStore
 from rataccess.wire import BASE, LINK, TIME, Message
+from tests.services.service_world import NOW, World
 
 
 def test_a_record_is_kept_with_what_is_known_of_it(management: World) -> None:
