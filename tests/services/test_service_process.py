@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiocoap  # type: ignore[import-untyped]
-import aiocoap.oscore  # type: ignore[import-untyped]
+import aiocoap
+import aiocoap.oscore
 import cbor2
 import msgspec
 import pytest
