@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from rataccess.errors import (
     ConfigurationError,
     NotNow,
     RadioSilent,
+    RataccessError,
     RegistrationDenied,
     SimError,
     TransportBroken,
@@ -625,3 +627,28 @@ async def test_repr_says_who_and_how_far() -> None:
     async with world() as w:
         await w.up()
         assert repr(w.driver) == "<QuectelDriver lte BG95-M3 BEARER>"
+
+
+async def test_noise_on_the_line_ends_in_our_errors_and_passes() -> None:
+    """Bytes lost and altered in both directions: nothing foreign is raised, and afterwards all is well again."""
+    async with world(registration_timeout=2.0) as w:
+        await w.driver.open()
+        await w.driver.attach()
+        w.controls.garble(rate=0.01)
+        w.controls.drop(rate=0.005)
+        for _ in range(4):
+            with contextlib.suppress(RataccessError):
+                await w.driver.status()
+            with contextlib.suppress(RataccessError):
+                transport = w.transport(await w.driver.attach())
+                try:
+                    await transport.open()
+                    await transport.send(Packet(NASTY, Service.SOLUTION))
+                finally:
+                    await transport.aclose()
+        w.controls.mend()
+        successor = driver_for(w.modem.address)
+        await w.driver.aclose()
+        await successor.open()
+        assert (await successor.attach()).addresses
+        await successor.aclose()
