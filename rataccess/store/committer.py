@@ -64,7 +64,10 @@ class Committer:
         """Have `item` committed; raises `Closed`."""
         if self._is_here():
             self._run([item])
-            return
+        else:
+            self._push(item)
+
+    def _push(self, item: Item) -> None:
         with self._gate:
             if self._closed:
                 raise Closed("the store is closed")
@@ -85,7 +88,7 @@ class Committer:
                 results.append(result)
                 self._chain.append(turn)
 
-            self.submit((what, told))
+            self._push((what, told))
             turn.acquire()
             self._wake_next()
         (result,) = results

@@ -144,7 +144,10 @@ class Engine:
                 outcomes, settled = self._commit(group)
             break
         for (_, done), outcome in zip(group, outcomes, strict=True):
-            tell(done, outcome)
+            try:
+                done(outcome)
+            except Exception:
+                log.exception("a callback of the store failed: %r", done)
         for one in settled:
             for listener in list(self.listeners):
                 tell(listener, *one)

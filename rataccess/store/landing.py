@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from functools import partial
 
 from rataccess.store.committer import Committer
 from rataccess.store.records import Accepted, NewRecord
@@ -20,16 +21,17 @@ class Landing:
     """Where one event loop awaits results."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._call_soon = loop.call_soon_threadsafe
         self._create_future = loop.create_future
         self._landed: deque[tuple[_Future, Accepted | Exception]] = deque()
         self._called = False
 
-    async def bring(self, committer: Committer, new: NewRecord) -> Accepted:
-        """Submit `new` and await its result; raises what `Store.enqueue` does."""
+    def bring(self, committer: Committer, new: NewRecord) -> asyncio.Future[Accepted]:
+        """Submit `new`; the future gives what `Store.enqueue` returns or raises."""
         future: _Future = self._create_future()
-        committer.submit((new, lambda result: self._land(future, result)))
-        return await future
+        committer.submit((new, partial(self._land, future)))
+        return future
 
     def _land(self, future: _Future, result: Accepted | Exception) -> None:
         """In the committing thread."""

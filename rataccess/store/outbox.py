@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 
 from rataccess.config.model import StoreSettings, WhenFull
 from rataccess.errors import ObjectError, StoreFull
@@ -35,7 +34,7 @@ _INSERT = (
     "INSERT INTO outbox (key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links,"
     " replaces) VALUES "
 )
-_INSERTS = {rows: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in (64, 32, 16, 8, 4, 2, 1)}
+_INSERTS = {rows * 11: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in (64, 32, 16, 8, 4, 2, 1)}
 """Many rows in one statement: sqlite3 gives the interpreter away for each, and waiting producers are slow to return it."""
 _UNWRITTEN_RECORDS = 4096
 """Additions that may be missing from the totals in the file: the most that is counted again after a crash."""
@@ -57,7 +56,8 @@ class Outbox:
         self._boot_ids: dict[bytes, int] = {}
         self.settled: list[Settled] = []
         """What this transaction settled, to be announced after it."""
-        self._rows: list[tuple[object, ...]] = []
+        self._values: list[object] = []
+        """Of the accepted rows that are not inserted yet, one after the other."""
         self._rows_bytes = 0
         self._moved = False
         self._written = Totals()
@@ -109,7 +109,7 @@ class Outbox:
     def rollback(self) -> None:
         """The transaction came to nothing."""
         self.totals, queues, boots = self._before
-        self._rows.clear()
+        self._values.clear()
         self._rows_bytes = 0
         self.settled = []
         for key in list(self.queues)[queues:]:
@@ -120,12 +120,9 @@ class Outbox:
     def finish(self) -> None:
         """Write what the transaction still holds back; to be called just before the commit."""
         self.flush()
+        self.totals.counters["enqueued"] += sum(self.totals.last) - sum(self._before[0].last)
         new = sum(self.totals.last) - sum(self._written.last)
-        if (
-            self._moved
-            or new > _UNWRITTEN_RECORDS
-            or sum(self.totals.sizes) - sum(self._written.sizes) > _UNWRITTEN_BYTES
-        ):
+        if self._moved or new > _UNWRITTEN_RECORDS or self.totals.size - self._written.size > _UNWRITTEN_BYTES:
             self.write_totals()
 
     def write_totals(self) -> None:
@@ -142,14 +139,14 @@ class Outbox:
 
     def flush(self) -> None:
         """Insert the accepted rows."""
-        rows, done = self._rows, 0
-        if not rows:
+        values, done = self._values, 0
+        if not values:
             return
         for size, insert in _INSERTS.items():
-            while len(rows) - done >= size:
-                self._connection.execute(insert, list(chain.from_iterable(rows[done : done + size])))
+            while len(values) - done >= size:
+                self._connection.execute(insert, values[done : done + size])
                 done += size
-        rows.clear()
+        values.clear()
         self._rows_bytes = 0
 
     # --- adding -------------------------------------------------------------------------------------------------------
@@ -159,38 +156,35 @@ class Outbox:
         totals, size = self.totals, len(new.body)
         service = INDEX[new.service]
         replaced: list[int] = []
-        if new.replaces is not None or size > _UNWRITTEN_BYTES or self._is_tight(size):
+        if new.replaces is not None or totals.count >= self._easy_records or totals.size + size > self._easy_bytes:
             replaced = self._make_room(service, new, size)
         class_ = service << 3 | new.urgency
         number = totals.last[service] + 1
-        row = (
+        queue, boot = new.queue, new.boot
+        self._values += (
             class_ << NUMBER_BITS | number,
-            self._queue_ids.get((service, new.queue)) or self.queue_key(service, new.queue),
+            self._queue_ids.get((service, queue)) or self.queue_key(service, queue),
             new.body,
             new.captured_at,
-            self._boot_ids.get(new.boot) or self._boot(new.boot),
+            self._boot_ids.get(boot) or self._boot(boot),
             new.monotonic,
             new.time_known,
             new.expires_at,
             new.max_cost,
-            ",".join(new.links) or None,
+            ",".join(new.links) if new.links else None,
             new.replaces,
         )
         totals.last[service] = number
         totals.records[class_] += 1
         totals.sizes[class_] += size
-        totals.counters["enqueued"] += 1
-        self._rows.append(row)
+        totals.count += 1
+        totals.size += size
         self._rows_bytes += size
         if self._rows_bytes > _UNWRITTEN_BYTES:
             self.flush()
         if replaced:
             self._remove(replaced, ReceiptState.REPLACED)
         return Accepted(number)
-
-    def _is_tight(self, size: int) -> bool:
-        totals = self.totals
-        return sum(totals.records) + 1 > self._easy_records or sum(totals.sizes) + size > self._easy_bytes
 
     def queue_key(self, service: int, name: str) -> int:
         """The key of a queue, which is given one where it is new."""

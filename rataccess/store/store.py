@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from rataccess.clock import Clock
 from rataccess.config.model import StoreSettings
@@ -43,7 +42,7 @@ class Store:
         self._engine = engine
         self._committer = committer
         self._taking = threading.Lock()
-        self._landings: WeakKeyDictionary[asyncio.AbstractEventLoop, Landing] = WeakKeyDictionary()
+        self._landing: Landing | None = None
 
     @classmethod
     def open(cls, path: Path | None, settings: StoreSettings, clock: Clock, *, threaded: bool = True) -> Store:
@@ -98,13 +97,13 @@ class Store:
         anything is announced about the record."""
         self._committer.submit((new, done))
 
-    async def enqueue_async(self, new: NewRecord) -> Accepted:
-        """As `enqueue`, from a coroutine; where it is cancelled the record may have been kept."""
+    def enqueue_async(self, new: NewRecord) -> asyncio.Future[Accepted]:
+        """As `enqueue`, for a coroutine to await; where that is cancelled the record may have been kept all the same."""
         loop = asyncio.get_running_loop()
-        landing = self._landings.get(loop)
-        if landing is None:
-            landing = self._landings[loop] = Landing(loop)
-        return await landing.bring(self._committer, new)
+        landing = self._landing
+        if landing is None or landing.loop is not loop:
+            landing = self._landing = Landing(loop)
+        return landing.bring(self._committer, new)
 
     # --- the outbox: out ----------------------------------------------------------------------------------------------
 

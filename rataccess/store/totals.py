@@ -39,16 +39,29 @@ class Totals:
     next_queue: list[int] = field(default_factory=lambda: [FIRST_FREE_QUEUE] * 2)
     records: list[int] = field(default_factory=lambda: _zeros(CLASSES))
     sizes: list[int] = field(default_factory=lambda: _zeros(CLASSES))
+    count: int = 0
+    size: int = 0
+    """All records, and their bytes."""
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("enqueued", *COUNTED.values()), 0))
 
     def copy(self) -> Totals:
         """An independent copy."""
-        return Totals(self.last[:], self.next_queue[:], self.records[:], self.sizes[:], self.counters.copy())
+        return Totals(
+            self.last[:],
+            self.next_queue[:],
+            self.records[:],
+            self.sizes[:],
+            self.count,
+            self.size,
+            self.counters.copy(),
+        )
 
     def add(self, class_: int, records: int, size: int) -> None:
         """Count `records` more (or fewer) of `size` bytes together."""
         self.records[class_] += records
         self.sizes[class_] += size
+        self.count += records
+        self.size += size
 
     def dump(self) -> bytes:
         """As kept in the file."""
@@ -60,7 +73,9 @@ class Totals:
         try:
             values: Any = decode(data)
             last, next_queue, records, sizes, counters = values
-            return cls(list(last), list(next_queue), list(records), list(sizes), dict(counters))
+            return cls(
+                list(last), list(next_queue), list(records), list(sizes), sum(records), sum(sizes), dict(counters)
+            )
         except (ObjectError, TypeError, ValueError) as error:
             raise StoreCorrupt("the totals of the outbox cannot be read") from error
 

@@ -441,8 +441,7 @@ async def test_coroutines_share_commits_and_get_errors(make: Any) -> None:
 
 async def test_a_cancelled_coroutine_leaves_the_rest_alone(make: Any) -> None:
     store = make(threaded=True)
-    first = asyncio.ensure_future(store.enqueue_async(new()))
-    await asyncio.sleep(0)
+    first = store.enqueue_async(new())
     first.cancel()
     assert (await store.enqueue_async(new())).number == 2
     assert first.cancelled()
