@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from quectel_rigs import World, driver_for, far_side, world
-
 from rataccess.driver import Bearer
 from rataccess.objects import Service
 from rataccess.testing import DriverContract, DriverRig, TransportContract, TransportRig
@@ -14,6 +12,7 @@ from rataccess.transport import Packet, Transport
 from rataccess_drivers.cellular.quectel import QuectelDriver
 from rataccess_hil.modem import VirtualBg95
 from rataccess_hil.modem.state import Hang
+from tests.cellular.quectel_rigs import World, driver_for, far_side, world
 
 
 class QuectelRig(DriverRig):

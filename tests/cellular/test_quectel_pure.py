@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quectel_rigs import corpus
 
 from rataccess.bus import parse_port
 from rataccess.clock import SystemClock
@@ -34,6 +33,7 @@ from rataccess_drivers.cellular.network import urc_port
 from rataccess_drivers.cellular.options import PagingCycle, QuectelOptions, Rat
 from rataccess_drivers.cellular.profiles import BG95, BG96, EC2X, profile_of
 from rataccess_drivers.cellular.standing import Standing
+from tests.cellular.quectel_rigs import corpus
 
 # --- real lines -----------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from quectel_rigs import HEALTHY, ScriptedModem, driver_for, lines
 
 from rataccess.driver import Evidence
 from rataccess.errors import AttachFailed, NotNow, TransportBroken, WrongRadio
+from tests.cellular.quectel_rigs import HEALTHY, ScriptedModem, driver_for, lines
 
 
 async def test_replies_of_a_real_bg95() -> None:

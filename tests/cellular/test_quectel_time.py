@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from quectel_rigs import FakePort
 
 from rataccess.clock import SystemClock
 from rataccess.driver import DriverContext
@@ -14,6 +13,7 @@ from rataccess.errors import AttachFailed, Closed, RadioSilent, RegistrationDeni
 from rataccess_drivers.cellular.options import QuectelOptions
 from rataccess_drivers.cellular.profiles import BG95
 from rataccess_drivers.cellular.quectel import QuectelDriver
+from tests.cellular.quectel_rigs import FakePort
 
 pytestmark = pytest.mark.looptime
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from quectel_rigs import QUICK_PROFILES, Ear, driver_for, world
 
 from rataccess.driver import (
     Evidence,
@@ -38,6 +37,7 @@ from rataccess_hil.modem import VirtualEc25
 from rataccess_hil.modem.personality import BG95, LineTimings, Personality
 from rataccess_hil.modem.state import Air, Hang, Sim
 from rataccess_hil.modem.virtual import Start
+from tests.cellular.quectel_rigs import QUICK_PROFILES, Ear, driver_for, world
 
 NASTY = b'\r\nOK\r\n\r\n+QIURC: "closed",0\r\n> \x1a\x1b+++\r\n+CME ERROR: 10\r\nRDY\r\n' + bytes(range(256))
 

@@ -88,7 +88,7 @@ class Repairs:
 
     async def _answers_queries(self) -> None:
         with contextlib.suppress(CommandFailed):
-            await self._console.order("AT+CFUN?", self._profile().limits.check)
+            await self._console.lines("AT+CFUN?", "+CFUN:", self._profile().limits.check)  # not a restart's URC
 
     async def radio_off_on(self) -> None:
         """`AT+CFUN=0` and `1`."""
