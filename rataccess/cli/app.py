@@ -5,6 +5,8 @@ Rules of this file: one function for each command, which checks nothing and prin
 
 from __future__ import annotations
 
+import enum
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +27,15 @@ Config = Annotated[
 ]
 
 
+class LogLevel(enum.StrEnum):
+    """How much a service logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 @app.command()
 def demo(
     json: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file.")] = None,
@@ -42,11 +53,19 @@ def demo(
 def serve(
     service: Annotated[Service, typer.Argument(help="Which of the two services to run.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="services.toml")] = Path("services.toml"),
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log, to standard error.")] = (
+        LogLevel.INFO
+    ),
 ) -> None:
-    """Run a service until SIGTERM or SIGINT."""
-    from rataccess.services import run
+    """Run a service until SIGTERM or SIGINT; says where it listens."""
+    from rataccess.services.running import run
 
-    run(service, config)
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    run(
+        service,
+        config,
+        listening=lambda host, port: print(f"the {service} service listens on {host} port {port}", flush=True),
+    )
 
 
 @app.command()

@@ -19,12 +19,10 @@ from rich.text import Text
 from rataccess.cli.demo.watch import Watch
 
 LADDER = ("PORT", "RADIO", "SIM", "REGISTERED", "BEARER", "REACHABLE")
-HEADS = ("PORT", "RADIO", "SIM", "REG.", "BEARER", "REACH.")
-"""As `LADDER`, for narrow columns."""
 KEPT = 200
 """Lines of the time line that are kept; as many are shown as fit."""
 FEWEST = 4
-ABOVE = 16
+ABOVE = 12
 """Rows of the screen that are not for the time line."""
 PLAIN_EVERY = 2.0
 """Seconds between plain lines of state."""
@@ -68,7 +66,10 @@ class View:
 
     def decision(self, at: float, decision: dict[str, Any]) -> None:
         """The device decided something, `at` seconds after the start."""
-        self._add(at, decision["kind"], decision["text"])
+        text = str(decision["text"])
+        if decision["kind"] == "switch":
+            text = f"{decision['from'] or 'none'} -> {decision['to'] or 'none'}: {text.split('; now ')[0]}"
+        self._add(at, decision["kind"], text)
 
     def show(self, watch: Watch, now: float) -> None:
         """The state now."""
@@ -101,27 +102,30 @@ def _line(line: tuple[float, int, str, str]) -> Text:
 
 
 def _links(watch: Watch) -> Table:
-    """Each link and the rungs of the evidence ladder that it stands on."""
+    """Each link and how far up the evidence ladder it stands."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
     table.add_column("link", no_wrap=True)
-    for head in HEADS:
-        table.add_column(head, justify="center", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("answers in", justify="right", no_wrap=True)
-    table.add_column("what it says", ratio=1, no_wrap=True, overflow="ellipsis")
-    for name, link in (watch.device or {"links": {}})["links"].items():
-        reached = LADDER.index(link["evidence"]) if link["evidence"] in LADDER else -1
-        rungs = [_rung(index, reached) for index in range(len(LADDER))]
+    table.add_column("in use", no_wrap=True)
+    table.add_column("evidence", no_wrap=True)
+    table.add_column("answers", justify="right", no_wrap=True)
+    table.add_column("what is known of it", ratio=1, no_wrap=True, overflow="ellipsis")
+    if watch.device is None:
+        for name in watch.traffic:
+            table.add_row(f"[dim]{name}[/]", "", f"[dim]{'·' * len(LADDER)}[/]", "", "")
+        return table
+    for name, link in watch.device["links"].items():
         took = link["response_time"]
-        used = "[bold green]in use[/]" if name == watch.in_use else ""
-        table.add_row(name, *rungs, used, "" if took is None else f"{took * 1000:.0f} ms", escape(_detail(link)))
+        used = "[bold green]<<<[/]" if name == watch.in_use else ""
+        answers = "" if took is None else f"{took * 1000:.0f} ms"
+        table.add_row(name, used, _rungs(link["evidence"]), answers, escape(_detail(link)))
     return table
 
 
-def _rung(index: int, reached: int) -> str:
-    if index > reached:
-        return "[dim]·[/]"
-    return "[bold green]■[/]" if reached == len(LADDER) - 1 else "[yellow]■[/]"
+def _rungs(evidence: str) -> str:
+    """A bar of six rungs, and the name of the highest that was reached."""
+    reached = LADDER.index(evidence) + 1 if evidence in LADDER else 0
+    style = "bold green" if reached == len(LADDER) else "yellow" if reached else "red"
+    return f"[{style}]{'■' * reached}[/][dim]{'·' * (len(LADDER) - reached)}[/] [{style}]{evidence}[/]"
 
 
 def _detail(link: dict[str, Any]) -> str:
@@ -139,7 +143,8 @@ def _facts(watch: Watch, now: float) -> list[Text]:
         why = watch.device["explanation"].splitlines()[0]
     return [
         Text.from_markup(facts),
-        Text(why, style="bold", overflow="ellipsis", no_wrap=True),
+        Text(why, style="bold"),
+        Text(f"evidence: {' < '.join(LADDER)}", style="dim", overflow="ellipsis", no_wrap=True),
     ]
 
 
