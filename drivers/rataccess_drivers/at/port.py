@@ -1,7 +1,7 @@
 """A serial port with an AT modem behind it, on the event loop.
 
-Rules of this file: what `serialport` has opened is a reader of the loop, and what a modem says is handled where it is
-read: no thread, no task, no timer for each command.  What the bytes mean is `engine`'s business.  OSError ends here.
+Rules of this file: whose turn it is, time limits, and who is told.  What a modem says is handled where it is read: no
+thread, no task, no timer for each command.  Bytes are `stream`'s business, and what they mean `engine`'s.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import serial
 
 from rataccess.bus import DevicePort, parse_port
 from rataccess.errors import Closed, CommandFailed, DriverError, PortLost, RadioSilent
@@ -22,13 +19,12 @@ from rataccess_drivers import ports
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
 from rataccess_drivers.at.engine import AtEngine, Done, Event, Failed, Write
 from rataccess_drivers.at.results import describe
-from rataccess_drivers.at.serialport import close_serial, open_serial
+from rataccess_drivers.at.serialport import open_serial
+from rataccess_drivers.at.stream import Stream
 from rataccess_drivers.at.waiting import Waiter
 
 _log = logging.getLogger(__name__)
 
-# A terminal gives at most 4095 bytes at a time (the kernel's N_TTY_BUF_SIZE).
-_READ = 4096
 # Seconds that each probe of a resynchronisation gets; a modem that is awake answers AT within 0.3 s (Quectel BG95 AT
 # manual, chapter 2.2), one that wakes from sleep or is still busy needs more.
 _PROBE_WAITS = (0.3, 0.5, 1.0, 1.0, 1.0, 1.0)
@@ -52,9 +48,7 @@ class AtPort:
         self.path: str | None = None
         """The device file while open."""
         self.engine = AtEngine(self._urcs)
-        self._serial: serial.Serial | None = None
-        self._fd = -1
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stream: Stream | None = None
         self._why_not: DriverError | Closed = Closed(f"AT port of {name} is not open")
         self._urc_callbacks: list[Callable[[Urc], None]] = []
         self._lost_callbacks: list[Callable[[Exception], None]] = []
@@ -63,13 +57,12 @@ class AtPort:
         self._asked = ""
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._unwritten = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._deadline = 0.0
 
     def __repr__(self) -> str:
-        return f"<AtPort {self.name} {self._address} {'open' if self._fd >= 0 else 'closed'} {self.engine!r}>"
+        return f"<AtPort {self.name} {self._address} {'open' if self._stream else 'closed'} {self.engine!r}>"
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -79,14 +72,12 @@ class AtPort:
         Raises `RadioNotFound` (no such device now), `PortBusy` (somebody else has it), `PortLost` or `RadioSilent`
         (nobody answers `AT` within 5 s).
         """
-        if self._fd >= 0:
+        if self._stream is not None:
             return
         self.path = ports.resolve(self._address)
-        self._serial = open_serial(self.path, self._baudrate)
-        self._fd = self._serial.fileno()
+        port = open_serial(self.path, self._baudrate)
         self.engine = AtEngine(self._urcs)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._fd, self._readable)
+        self._stream = Stream(port, asyncio.get_running_loop(), self._received, self._lose)
         try:
             await self.resynchronise()
         except BaseException:
@@ -99,16 +90,12 @@ class AtPort:
 
     def _shut(self, why: DriverError | Closed) -> None:
         """Let go of the descriptor and of everybody who waits."""
-        if self._fd < 0 or self._serial is None or self._loop is None:
+        if self._stream is None:
             return
-        fd, self._fd = self._fd, -1
+        self._stream.close()
+        self._stream = None
         self._why_not = why
-        self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
-        self._unwritten.clear()
         self._no_timer()
-        close_serial(self._serial)
-        self._serial = None
         if self._reply is not None and not self._reply.done:
             self._reply.fail(self._why())
         for waiter in (self._answered, *self._queue):
@@ -123,8 +110,6 @@ class AtPort:
 
     def _lose(self, cause: OSError | str) -> None:
         """The device is gone: tell everybody, and free its name at once, or it comes back under another."""
-        if self._fd < 0:
-            return
         error = PortLost(f"{self.path} of {self.name} was lost: {cause}")
         if isinstance(cause, OSError):
             error.__cause__ = cause
@@ -157,7 +142,7 @@ class AtPort:
         """
         if isinstance(command, str):
             command = Command(command)
-        if self._busy or self._fd < 0:
+        if self._busy or self._stream is None:
             await self._take_turn()
         self._busy = True
         try:
@@ -166,7 +151,7 @@ class AtPort:
             return await self._send(command)
         except asyncio.CancelledError:
             if self.engine.running is command:
-                self._write(self.engine.expire())
+                self._expire()
             raise
         finally:
             self._reply = None
@@ -188,7 +173,7 @@ class AtPort:
 
     async def _take_turn(self) -> None:
         """First come, first served."""
-        if self._fd < 0:
+        if self._stream is None:
             raise self._why()
         if self._busy:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -214,18 +199,25 @@ class AtPort:
 
     def _send(self, command: Command) -> Waiter[Reply]:
         """Write a command; the future gets its reply."""
-        loop = self._loop
-        if self._fd < 0 or loop is None:
+        stream = self._stream
+        if stream is None:
             raise self._why()
         data = self.engine.start(command)
+        loop = asyncio.get_running_loop()
         reply: Waiter[Reply] = Waiter(loop)
         self._reply = reply
         self._asked = command.text
         self._deadline = deadline = loop.time() + command.timeout
         if deadline < self._timer_at:
             self._set_timer(loop, deadline)
-        self._write(data)
+        stream.write(data)
         return reply
+
+    def _expire(self) -> None:
+        """Give the running command up."""
+        data = self.engine.expire()
+        if data and self._stream is not None:
+            self._stream.write(data)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         """One timer serves all commands: it is left where it stands if it fires early enough, and then looks again."""
@@ -242,20 +234,22 @@ class AtPort:
 
     def _time_passed(self) -> None:
         self._no_timer()
-        command, reply, loop = self.engine.running, self._reply, self._loop
-        if command is None or reply is None or loop is None or self._fd < 0:
+        command, reply = self.engine.running, self._reply
+        if command is None or reply is None:
             return
+        loop = asyncio.get_running_loop()
         if loop.time() < self._deadline:
             self._set_timer(loop, self._deadline)
             return
-        self._write(self.engine.expire())
+        self._expire()
         if not reply.done:
             silent = f"{self.name} did not answer {_public(command.text)} within {command.timeout:g} s"
             reply.fail(RadioSilent(silent))
 
     async def _probe(self) -> None:
         # what the modem did not take until now belongs to commands that are over
-        self._unwritten.clear()
+        if self._stream is not None:
+            self._stream.forget_unwritten()
         for wait in _PROBE_WAITS:
             if await self._answers(wait):
                 return
@@ -272,10 +266,11 @@ class AtPort:
         return True
 
     async def _answer(self, wait: float, data: bytes = b"") -> bool:
-        if self._fd < 0:
+        if self._stream is None:
             raise self._why()
         answered = self._answered = asyncio.get_running_loop().create_future()
-        self._write(data)
+        if data:
+            self._stream.write(data)
         try:
             async with asyncio.timeout(wait):
                 await answered
@@ -285,19 +280,9 @@ class AtPort:
             self._answered = None
         return True
 
-    # --- bytes --------------------------------------------------------------------------------------------------------
+    # --- what comes ---------------------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._fd, _READ)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error)
-            return
-        if not data:
-            self._lose("the device hung up")
-            return
+    def _received(self, data: bytes) -> None:
         done = None
         for event in self.engine.receive(data):
             if type(event) is Done:
@@ -314,7 +299,8 @@ class AtPort:
         elif isinstance(event, Failed):
             self._fail(event)
         elif isinstance(event, Write):
-            self._write(event.data)
+            if self._stream is not None:
+                self._stream.write(event.data)
         elif self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
 
@@ -323,36 +309,6 @@ class AtPort:
             answer = describe(event.final, event.code)
             asked = _public(self._asked)
             self._reply.fail(CommandFailed(f"{self.name}: {asked} failed: {answer}", event.code))
-
-    def _write(self, data: bytes) -> None:
-        """Write now what the port takes, and the rest when it takes more."""
-        if not data or self._fd < 0 or self._loop is None:
-            return
-        if self._unwritten:
-            self._unwritten += data
-            return
-        try:
-            written = os.write(self._fd, data)
-        except (BlockingIOError, InterruptedError):
-            written = 0
-        except OSError as error:
-            self._lose(error)
-            return
-        if written < len(data):
-            self._unwritten += data[written:]
-            self._loop.add_writer(self._fd, self._writable)
-
-    def _writable(self) -> None:
-        try:
-            written = os.write(self._fd, self._unwritten) if self._unwritten else 0
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error)
-            return
-        del self._unwritten[:written]
-        if not self._unwritten and self._loop is not None:
-            self._loop.remove_writer(self._fd)
 
 
 def _call(callback: Callable[[Any], None], value: object) -> None:

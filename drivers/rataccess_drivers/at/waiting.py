@@ -34,7 +34,9 @@ class Waiter(Generic[T]):
         if not self.done:
             self._asyncio_future_blocking = True
             yield self
-        return self.result()
+        elif self._error is not None:
+            raise self._error
+        return self._value
 
     def finish(self, value: T) -> None:
         """Give `value` and run the waiting task until it waits again.  Only from a callback of the event loop."""
