@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import logging
 import os
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -355,17 +356,23 @@ async def test_second_opener_is_refused_and_told_who_holds_it(port: AtPort, mode
     assert (await port.run(CSQ)).final == "OK", "the first is not disturbed"
 
 
-async def test_holder_in_another_process_is_named(modem: ScriptedModem) -> None:
+@pytest.fixture
+def other(modem: ScriptedModem) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the port."""
     script = (
         f"import fcntl, sys; f = open({modem.path!r}); fcntl.flock(f, fcntl.LOCK_EX); print('held'); sys.stdin.read()"
     )
-    pipe = asyncio.subprocess.PIPE
-    other = await asyncio.create_subprocess_exec(sys.executable, "-uc", script, stdin=pipe, stdout=pipe)
-    assert other.stdout is not None
-    assert await other.stdout.readline() == b"held\n"
+    command = [sys.executable, "-uc", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.communicate("")
+
+
+async def test_holder_in_another_process_is_named(modem: ScriptedModem, other: subprocess.Popen[str]) -> None:
     with pytest.raises(PortBusy, match=rf"in use by python.* \(process {other.pid}\)"):
         await AtPort(modem.path).open()
-    await other.communicate(b"")
 
 
 async def test_silent_modem_leaves_nothing_open(modem: ScriptedModem, monkeypatch: pytest.MonkeyPatch) -> None:
