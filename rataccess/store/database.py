@@ -20,8 +20,9 @@ from pathlib import Path
 from rataccess.errors import DiskFull, PermanentError, StoreCorrupt, StoreError, TransientError
 from rataccess.store.floor import sync_folder
 
-CHECKPOINT_PAGES = 2000
-"""Pages of 4 kB in the WAL before it is copied into the file: hot pages are then written once for about 8 MB of WAL."""
+CHECKPOINT_PAGES = 256
+"""Pages of 4 kB in the WAL before it is copied into the file: hot pages are then written once for about 1 MB of WAL, and
+no more than that is needed on a full disk (ballast.py)."""
 _QUICK_CHECK_BYTES = 16 * 1024 * 1024
 """A file of at most this size is checked at every open; a larger one only after an unclean end."""
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file ends where a page should be
@@ -124,6 +125,11 @@ class Database:
                 self.write.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         except sqlite3.Error:
             pass  # no room for that either: the next attempt tries again
+
+    def spare_bytes(self) -> int:
+        """Bytes of free pages in the file; hold the write lock."""
+        (pages,) = self.write.execute("PRAGMA freelist_count").fetchone()
+        return int(pages) * 4096
 
     def close(self) -> None:
         """Close both connections; the last one out copies the WAL into the file and removes it.  Never raises."""

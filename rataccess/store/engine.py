@@ -47,6 +47,7 @@ class Engine:
         self.soft, self.committing = Soft(), Soft()
         self.soft_lock = threading.Lock()
         self.listeners: list[OnSettled] = []
+        self._failing = False
         self.dated = False
         """Whether `restamp` has been called in this run: later, no record waits to be dated."""
         files.fill(self.outbox, self.inbox, self.memory)
@@ -167,10 +168,12 @@ class Engine:
     def _sort_out(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
         """All at once; else what nobody waits for first (it makes room), then each item on its own."""
         try:
-            return self._mended(group, soft)
-        except Exception:
-            log.warning("a group of %d could not be committed at once", len(group), exc_info=True)
-        self._files.database.relieve()
+            result = self._mended(group, soft)
+            self._failing = False
+            return result
+        except Exception as error:  # noqa: BLE001 - whatever it is: told to those whom it concerns, below
+            self._note_failure(error)
+            self._files.relieve(error)
         outcomes, settled = [], self._only_soft(soft)
         for item in group:
             try:
@@ -181,16 +184,25 @@ class Engine:
                 outcomes.append(self._blame(error))
         return outcomes, settled
 
+    def _note_failure(self, error: Exception) -> None:
+        """Once, not for each record that a full disk refuses."""
+        (log.debug if self._failing else log.warning)("a group could not be committed at once: %s", error)
+        self._failing = True
+
     def _only_soft(self, soft: Soft) -> list[Settled]:
-        try:
-            return self._mended([], soft)[1]
-        except (sqlite3.Error, DiskFull):
-            with self.soft_lock:
-                soft.fold(self.soft)
-                self.soft = soft
-        except Exception:
-            log.exception("changes that cannot be stored are given up")
-        return []
+        """Piece by piece; what fails is kept for the next time."""
+        settled: list[Settled] = []
+        for piece in soft.pieces():
+            try:
+                settled += self._mended([], piece)[1]
+            except (sqlite3.Error, DiskFull) as error:
+                self._files.relieve(error)
+                with self.soft_lock:
+                    piece.fold(self.soft)
+                    self.soft = piece
+            except Exception:
+                log.exception("changes that cannot be stored are given up")
+        return settled
 
     def _blame(self, error: Exception) -> Exception:
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) is not None:
@@ -244,11 +256,16 @@ class Engine:
 
     def _do(self, what: Any) -> Any:
         try:
-            return self.outbox.accept(what) if what.__class__ is NewRecord else what()
+            if what.__class__ is not NewRecord:
+                return what()
+            if not self._files.has_room(len(what.body)):
+                raise self._no_room()
+            return self.outbox.accept(what)
         except (StoreError, ObjectError) as error:
-            if isinstance(error, DiskFull):
-                raise
             return error
+
+    def _no_room(self) -> DiskFull:
+        return DiskFull(f"the disk of {self._files.path} is full; free some space, or wait until records are delivered")
 
     def _apply(self, soft: Soft) -> bool:
         """Write what nobody waits for; returns whether more records are to expire."""
@@ -280,6 +297,8 @@ class Engine:
 
     def receive(self, service: Service, records: Sequence[Inbound], received: NumberSet) -> None:
         """Within a transaction: see `Store.receive`."""
+        if not self._files.has_room(sum(len(record.body) for record in records)):
+            raise self._no_room()
         self.inbox.receive(self._files.database.write, service, records, received)
 
     def restamp(self, boot: bytes, offset: float) -> int:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rataccess.errors import DiskFull, StoreCorrupt
+from rataccess.store.ballast import Ballast
 from rataccess.store.committer import log
 from rataccess.store.database import Database, Lock, is_damage
 from rataccess.store.floor import LOST, MEMORY, Floor, step
@@ -24,6 +25,8 @@ from rataccess.store.totals import Totals
 from rataccess.wire import FIRST_FREE_QUEUE
 
 NAME = "store.sqlite"
+_MARGIN = 64 * 1024
+"""Bytes of free pages that stay in the file on a full disk, for what is not counted: inner pages, indexes, memory."""
 
 
 class Files:
@@ -43,6 +46,7 @@ class Files:
         self._lenient = False
         self._ahead: Mapping[str, int] = {}
         """Record numbers and queue ids that were given although the floor could not be written."""
+        self._ballast = Ballast(None)
         if self.path is None:
             self.database = Database.in_memory(migrations)
             return
@@ -51,6 +55,9 @@ class Files:
         except BaseException:
             self._unlock()
             raise
+        if self.database.path is not None:
+            self._ballast = Ballast(self.path.with_suffix(".ballast"))
+            self._ballast.hold()
 
     def _open(self, path: Path) -> None:
         try:
@@ -225,6 +232,21 @@ class Files:
         self.floor.write(kept)
         if self.trouble is not None:
             self.trouble = replace(self.trouble, counters_lost=False)
+
+    def relieve(self, error: Exception) -> None:
+        """A commit has failed: where the disk is full, make what room there is to make.  Never raises."""
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            self._ballast.release()
+        self.database.relieve()
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` bytes more may be written without using up what must stay for deleting and counting."""
+        return (
+            self._ballast.held
+            or self.database.path is None
+            or self._ballast.has_room()
+            or self.database.spare_bytes() >= 2 * size + _MARGIN
+        )
 
     def close(self) -> None:
         """Close everything; idempotent."""

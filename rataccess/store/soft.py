@@ -6,14 +6,26 @@ failed commit folds the second back into the first, so that a full disk loses no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rataccess.objects import ReceiptState, Service
 from rataccess.store.schema import SERVICES
 
+V = TypeVar("V")
+_PIECE = 64
+"""Records settled at once on a full disk: each may change a page of its own."""
+
 
 def _of_each() -> dict[Service, dict[int, float]]:
     return {service: {} for service in SERVICES}
+
+
+def _parts(whole: dict[int, V]) -> Iterator[dict[int, V]]:
+    numbers = sorted(whole)
+    for start in range(0, len(numbers), _PIECE):
+        yield {number: whole[number] for number in numbers[start : start + _PIECE]}
 
 
 @dataclass(slots=True)
@@ -46,6 +58,20 @@ class Soft:
     def idle(self) -> bool:
         """Whether nothing here is worth a commit of its own (attempts wait for company)."""
         return not (self.durable() or self.taken or self.confirmed)
+
+    def pieces(self) -> Iterator[Soft]:
+        """The same as changes that need little room each: memory first, because security counters are in it."""
+        yield Soft(puts=self.puts, marks=self.marks, objects=self.objects, confirmed=self.confirmed, taken=self.taken)
+        for service in SERVICES:
+            for some in _parts(self.handing[service]):
+                piece = Soft()
+                piece.handing[service] = some
+                yield piece
+            for states in _parts(self.settling[service]):
+                piece = Soft()
+                piece.settling[service] = states
+                yield piece
+        yield Soft(expire_at=self.expire_at)
 
     def fold(self, newer: Soft) -> None:
         """Add what came later."""

@@ -79,7 +79,10 @@ def test_a_page_is_limited_by_count_and_bytes_but_never_empty(make: Any) -> None
     for _ in range(5):
         store.enqueue(new(bytes(100)))
     size = len(encode(bytes(100)))
-    page = lambda limit, most: [one.number for one in store.waiting(SOLUTION, ROUTINE, 1, limit, most)]  # noqa: E731
+
+    def page(limit: int, most: int) -> list[int]:
+        return [one.number for one in store.waiting(SOLUTION, ROUTINE, 1, limit, most)]
+
     assert page(2, 10**6) == [2, 3]
     assert page(10, 3 * size) == [2, 3, 4]
     assert page(10, 3 * size - 1) == [2, 3]
@@ -172,7 +175,10 @@ def test_handed_over_records_wait_apart_until_they_are_due(make: Any, threaded: 
     store.hand_over(SOLUTION, [4, 77], 50.0)
     flush(store)
     assert numbers(store) == [3]
-    due = lambda now, limit=10: [one.number for one in store.due_for_resend(SOLUTION, now, limit)]  # noqa: E731
+
+    def due(now: float, limit: int = 10) -> list[int]:
+        return [one.number for one in store.due_for_resend(SOLUTION, now, limit)]
+
     assert due(49.0) == []
     assert due(50.0) == [4]
     assert due(100.0) == [4, 1, 2]

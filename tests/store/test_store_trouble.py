@@ -15,13 +15,11 @@ from rataccess.errors import DiskFull, StoreError
 from rataccess.numbers import NumberSet
 from rataccess.objects import ReceiptState, Service, Urgency, encode
 from rataccess.store import Inbound, NewRecord, Store, StoreBusy, StoreTooNew
-from rataccess.store import store as store_module
 from rataccess.store.floor import STEP, Floor
+from rataccess.store.schema import MIGRATIONS
 
 SOLUTION = Service.SOLUTION
 COUNTER = "security/solution/sequence"
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
 
 def new(value: object = 1, **fields: Any) -> NewRecord:
@@ -390,7 +388,7 @@ def test_an_older_file_is_brought_up_to_date(make: Any, path: Path, monkeypatch:
     fill(store, 4)
     store.close()
     step = "CREATE TABLE extra (a INTEGER); INSERT INTO extra SELECT count(*) FROM outbox"
-    monkeypatch.setattr(store_module, "MIGRATIONS", (*store_module.MIGRATIONS, step))
+    monkeypatch.setattr("rataccess.store.store.MIGRATIONS", (*MIGRATIONS, step))
     store = make()
     assert store._engine.read(lambda source: source.execute("SELECT a FROM extra").fetchall()) == [(2,)]
     assert store._engine.read(lambda source: source.execute("PRAGMA user_version").fetchone()) == (2,)
@@ -405,7 +403,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     store.close()
     with monkeypatch.context() as patch:
         bad = "CREATE TABLE extra (a INTEGER); INSERT INTO nowhere VALUES (1)"
-        patch.setattr(store_module, "MIGRATIONS", (*store_module.MIGRATIONS, bad))
+        patch.setattr("rataccess.store.store.MIGRATIONS", (*MIGRATIONS, bad))
         with pytest.raises(StoreError):
             make()
     assert numbers(make()) == [3, 4]
