@@ -148,7 +148,10 @@ class Store:
         self._committer.wake()
 
     def mark_sent(self, service: Service, numbers: Iterable[int]) -> None:
-        """Count an attempt for each; written with the next commit, forgotten by a crash before it."""
+        """Count an attempt for each; written with the next commit, forgotten by a crash before it.
+
+        While that commit is under way `Record.attempts` may be one too many or too few.
+        """
         with self._engine.soft_lock:
             marks = self._engine.soft.marks[service]
             for number in numbers:
@@ -163,7 +166,8 @@ class Store:
     def expire(self, now: float) -> None:
         """Settle as EXPIRED what has a deadline at or before `now` (wall seconds).
 
-        A deadline that was set by a clock that could not be believed waits for `restamp`, once the clock is believed.
+        They are gone for readers with the next commit.  A deadline that was set by a clock that could not be believed
+        waits for `restamp`, once the clock is believed.
         """
         engine = self._engine
         if engine.read(lambda source: reading.any_expired(source, now, engine.undated)):
