@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from at_play import URCS, play, play_every_way
 
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
 from rataccess_drivers.at.engine import AtEngine, Done, Failed, Write
+from tests.at.at_play import URCS, play, play_every_way
 
 CSQ = Command("AT+CSQ", ("+CSQ:",))
 SEND = Command("AT+QISEND=0,5", payload=b"he\r\nO", success=("SEND OK",))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from at_corpora import cases
-from at_play import URCS, pieces, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rataccess_drivers.at.commands import Command, Reply, Urc
 from rataccess_drivers.at.engine import AtEngine, Done, Event, Failed, Write
 from rataccess_drivers.at.results import FAILURES
+from tests.at.at_corpora import cases
+from tests.at.at_play import URCS, pieces, play
 
 VENDORS = ("quectel", "cinterion", "mbm", "simtech", "sierra", "altair", "icera", "linktop")
 

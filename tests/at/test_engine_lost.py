@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from at_play import URCS, pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rataccess_drivers.at.commands import Command, Reply, Urc
 from rataccess_drivers.at.engine import Answered, AtEngine, Done, Failed
+from tests.at.at_play import URCS, pieces
 
 SLOW = Command("AT+QPING=1", ("+QPING:",))
 NEXT = Command("AT+CSQ", ("+CSQ:",))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from at_corpora import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from rataccess_drivers.at.grammar import (
     whole_number,
 )
 from rataccess_drivers.at.results import classify, describe, error_code
+from tests.at.at_corpora import cases
 
 
 def of(command: str) -> list[Any]:

@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 import pytest
-from at_corpora import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from rataccess.errors import CommandFailed
 from rataccess_drivers.at import parsers
 from rataccess_drivers.at.grammar import plain_text
 from rataccess_drivers.at.parsers import AccessTechnology, SimLock
+from tests.at.at_corpora import cases
 
 TECHNOLOGIES = {
     "gsm": AccessTechnology.GSM,

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from at_modem import ScriptedModem
 
 from rataccess.errors import Closed, CommandFailed, ConfigurationError, PortBusy, PortLost, RadioNotFound, RadioSilent
 from rataccess_drivers.at import port as port_module
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
 from rataccess_drivers.at.port import AtPort
+from tests.at.at_modem import ScriptedModem
 
 CSQ = Command("AT+CSQ", ("+CSQ:",))
 CSQ_REPLY = b"\r\n+CSQ: 20,99\r\n\r\nOK\r\n"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from at_corpora import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rataccess.errors import CommandFailed
 from rataccess_drivers.at.registration import AccessTechnology, Registration, is_registration_urc, parse_registration
+from tests.at.at_corpora import cases
 
 TECHNOLOGIES = {
     None: None,

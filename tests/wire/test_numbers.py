@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def test_it_holds_what_was_put_in(floor: int, added: list[tuple[int, int]]) -> N
     assert {n for n in range(1, 200) if n in numbers} == model
     assert numbers.floor == next(n for n in range(1, 300) if n not in model) - 1
     ranges = list(numbers.ranges())
-    assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False)), "ranges merge where they touch"
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(ranges)), "ranges merge where they touch"
     assert NumberSet.from_acknowledgement(numbers.acknowledgement(1000)) == numbers
 
 
