@@ -489,3 +489,34 @@ def test_in_memory(make: Any, threaded: bool) -> None:
     store.put_now("security/x/sequence", (5).to_bytes(8, "big"))
     flush(store)
     assert (store.base(SOLUTION), store.trouble) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.waiting(SOLUTION, ROUTINE, 5, 10, 1000),
+        lambda store: store.due_for_resend(SOLUTION, 1.0, 10),
+        lambda store: store.base(SOLUTION),
+        lambda store: store.expire(1.0),
+        lambda store: store.take(SOLUTION, None),
+        lambda store: store.take(SOLUTION, "c"),
+        lambda store: store.settle(SOLUTION, [1, 3], ReceiptState.DELIVERED),
+        lambda store: store.hand_over(SOLUTION, [1, 3], 1.0),
+        lambda store: store.enqueue(new(replaces="x")),
+    ],
+)
+def test_nothing_reads_the_whole_box(make: Any, ask: Any) -> None:
+    """Every statement finds its rows by an index, and sorts none."""
+    store = make()
+    for _ in range(5):
+        store.enqueue(new())
+    connection = store._engine._files.database.write
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    ask(store)
+    connection.set_trace_callback(None)
+    statements = [text for text in asked if text.startswith(("SELECT", "DELETE", "UPDATE"))]
+    assert statements
+    for text in statements:
+        for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {text}").fetchall():
+            assert not step.startswith(("SCAN outbox", "SCAN inbox", "USE TEMP B-TREE")), (text, step)
