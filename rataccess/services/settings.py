@@ -1,19 +1,20 @@
 """Configuration of the services: `services.toml`, whose two sections have nothing in common but the file.
 
 Rules of this file: values and their checks; reads one file, opens nothing else.  Every mistake ends in one
-`ConfigurationError` that names the key, what was found and what is allowed.
+`ConfigurationError` that names the key, what was found, what is allowed, file and line.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from rataccess.config.check import Origin, check
+from rataccess.config.lines import find_lines
 from rataccess.errors import ConfigurationError
 from rataccess.objects import Service
 
@@ -65,23 +66,17 @@ def load(path: Path, service: Service) -> ServerSettings:
     Raises `ConfigurationError` where the file cannot be read, has no such section, or holds anything wrong.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = tomllib.loads(text)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    return _absolute(_section(found, path, service), path.resolve().parent)
-
-
-def _section(found: dict[str, Any], path: Path, service: Service) -> ServerSettings:
-    try:
-        whole = msgspec.convert(found, ServicesFile)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(error, found, path)) from error
+    whole: ServicesFile = check(found, ServicesFile, Origin(str(path), find_lines(text)))
     settings = whole.management if service is Service.MANAGEMENT else whole.solution
     if settings is None:
         raise ConfigurationError(f"{path} has no section [{service}]; it is needed to run or provision that service")
-    return settings
+    return _absolute(settings, path.resolve().parent)
 
 
 def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
@@ -89,15 +84,3 @@ def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
     if isinstance(settings, SolutionSettings) and settings.ndjson is not None:
         paths["ndjson"] = str(folder / settings.ndjson)
     return msgspec.structs.replace(settings, **paths)
-
-
-def _explain(error: msgspec.ValidationError, found: dict[str, Any], path: Path) -> str:
-    text = str(error)
-    match = re.search(r" - at `\$\.?([^`]*)`$", text)
-    key = match.group(1) if match else ""
-    value: Any = found
-    for part in filter(None, key.split(".")):
-        value = value.get(part) if isinstance(value, dict) else None
-    allowed = text[: match.start()] if match else text
-    shown = "" if isinstance(value, dict) else f", found {value!r}"
-    return f"{path}: {key or 'the file'}: {allowed}{shown}"

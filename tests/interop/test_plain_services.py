@@ -11,12 +11,12 @@ from typing import Any
 
 import cbor2
 import pytest
-from plain_peer import MISSING, Inbox, Peer, plain_service
 
 from rataccess import AsyncDevice, ReceiptState, Service, Urgency
 from rataccess.config import parse
 from rataccess.keys import FileKeyStore
 from rataccess.wire import WireRecord, decode_message
+from tests.interop.plain_peer import MISSING, Inbox, Peer, plain_service
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"aiocoap's OSCORE lacks modules: {MISSING}")
 KIDS = {Service.MANAGEMENT: b"\x07", Service.SOLUTION: b"\x08\x01"}

@@ -166,7 +166,8 @@ class Fleet:
 
     def stored(self, service: Service) -> list[admin.ReceivedRecord]:
         """Every record of the application that the service has."""
-        path, found = self.folder / f"{service}.sqlite", []
+        path = self.folder / f"{service}.sqlite"
+        found: list[admin.ReceivedRecord] = []
         while page := admin.records(path, after=found[-1].id if found else 0):
             found += page
         return found
@@ -214,22 +215,8 @@ def sockets_of(process: int) -> Iterator[tuple[str, list[str]]]:
             target = os.readlink(descriptor)
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
-    tables = (
-        "tcp",
-        "tcp6",
-        "udp",
-        "udp6",
-        "udplite",
-        "udplite6",
-        "raw",
-        "raw6",
-        "packet",
-        "icmp",
-        "icmp6",
-        "netlink",
-        "unix",
-    )
-    for table in tables:
+    names = "tcp tcp6 udp udp6 udplite udplite6 raw raw6 icmp icmp6 packet netlink unix"
+    for table in names.split():
         path = Path(f"/proc/{process}/net/{table}")
         for row in path.read_text().splitlines()[1:] if path.exists() else []:
             fields = row.split()

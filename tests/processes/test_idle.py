@@ -6,10 +6,9 @@ import asyncio
 import signal
 from pathlib import Path
 
-from fleet import Fleet, until
-
 from rataccess.objects import Service
 from rataccess_hil.access_point import RelayAccessPoint
+from tests.processes.fleet import Fleet, until
 
 QUIET = 3.0
 """Seconds of silence that are watched."""

@@ -6,9 +6,8 @@ import random
 import signal
 from pathlib import Path
 
-from fleet import Fleet, until
-
 from rataccess.objects import Service
+from tests.processes.fleet import Fleet, until
 
 LIVES = 7
 

@@ -7,11 +7,10 @@ import signal
 import stat
 from pathlib import Path
 
-from fleet import Fleet, until
-
 from rataccess.keys import FileKeyStore, derive_session_secret
 from rataccess.objects import Service
 from rataccess.security.derivation import derive
+from tests.processes.fleet import Fleet, until
 
 
 def spellings(fleet: Fleet) -> dict[str, list[bytes]]:

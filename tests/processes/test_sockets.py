@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet import Fleet, sockets_of, until
 
 from rataccess.objects import Service
 from rataccess_hil.access_point import NetworkNamespace, why_not
+from tests.processes.fleet import Fleet, sockets_of, until
 
 
 def address(text: str) -> tuple[str, int]:
