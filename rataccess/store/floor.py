@@ -22,6 +22,10 @@ LOST = "lost"
 """The name of a mark: a counter was lost for good, and the keys that it counted for must not be used again."""
 MEMORY = "memory"
 """The name of a mark: a run counted on in memory, past the file, up to the ceilings."""
+RUN = "run"
+"""The name of a mark: the run that opened the database last; the database bears the same."""
+MARKS = frozenset({LOST, MEMORY, RUN})
+"""Names that are no counters."""
 _HEAD = "rataccess floor 1"
 
 

@@ -6,6 +6,7 @@ counter restarts lower.  The only transactions here fill a new database or raise
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from rataccess.errors import DiskFull, StoreCorrupt
 from rataccess.store.ballast import Ballast
 from rataccess.store.committer import log
 from rataccess.store.database import Database, Lock, is_damage
-from rataccess.store.floor import LOST, MEMORY, Floor, step
+from rataccess.store.floor import LOST, MARKS, MEMORY, RUN, Floor, step
 from rataccess.store.inbox import COUNTER_BYTES, Inbox, is_counter, write_memory
 from rataccess.store.outbox import Outbox
 from rataccess.store.quarantine import Known, restore, set_aside
@@ -25,6 +26,9 @@ from rataccess.store.totals import Totals
 from rataccess.wire import FIRST_FREE_QUEUE
 
 NAME = "store.sqlite"
+_RUN_KEY = "store/run"
+_RUN_BYTES = 8
+"""The memory key of the run that has the file open, and the run before: random numbers."""
 _MARGIN = 64 * 1024
 """Bytes of free pages that stay in the file on a full disk, for what is not counted: inner pages, indexes, memory."""
 
@@ -169,11 +173,16 @@ class Files:
         try:
             self._load(outbox, inbox, memory)
         except (sqlite3.Error, StoreCorrupt) as error:
-            if self.path is None or self.database.path is None:
+            if self.database.path is None:
                 raise
+            harmed = isinstance(error, StoreCorrupt) or is_damage(error)
             self.database.close()
-            self._start_over(f"{self.path} is damaged ({error})", self.path, self._from_floor())
+            self._start_over(
+                f"cannot read {self.path} ({error})", self.path if harmed else None, self._from_floor(), file=harmed
+            )
             self._load(outbox, inbox, memory)
+        if self.database.path is not None:
+            self._begin_run(outbox, memory)
 
     def _load(self, outbox: Outbox, inbox: Inbox, memory: dict[str, bytes]) -> None:
         connection = self.database.read
@@ -182,35 +191,56 @@ class Files:
             inbox.load(connection)
             memory.clear()
             memory.update(connection.execute("SELECT key, value FROM memory"))
-            self._lift(outbox, memory)
 
-    def _lift(self, outbox: Outbox, memory: dict[str, bytes]) -> None:
-        """Raise the counters of a file that is older than its floor: from a backup, or passed over for memory once."""
-        ceilings, held = self.floor.ceilings, counters(outbox.totals, memory)
-        passed_over = MEMORY in ceilings
-        lag = {name: ceiling - held.get(name, 0) for name, ceiling in ceilings.items() if name not in (LOST, MEMORY)}
-        if not passed_over and all(less <= 2 * step(name) for name, less in lag.items()):
-            return
-        known = self._from_floor()
-        totals = outbox.totals
-        totals.last[:] = map(max, totals.last, known.last)
-        totals.next_queue[:] = map(max, totals.next_queue, known.next_queue)
-        lifted = {key: value for key, value in known.memory.items() if value > memory.get(key, b"")}
-        memory.update(lifted)
-        self.database.begin(soft=False)
+    def _begin_run(self, outbox: Outbox, memory: dict[str, bytes]) -> None:
+        """Lift the counters of a file that is older than its floor, and mark both with a new run."""
+        if self._is_behind(outbox.totals, memory):
+            known = self._from_floor()
+            totals = outbox.totals
+            totals.last[:] = map(max, totals.last, known.last)
+            totals.next_queue[:] = map(max, totals.next_queue, known.next_queue)
+            memory.update({key: value for key, value in known.memory.items() if value > memory.get(key, b"")})
+        run = os.urandom(_RUN_BYTES)
+        memory[_RUN_KEY] = run + memory.get(_RUN_KEY, b"")[:_RUN_BYTES]
         try:
-            write_memory(self.database.write, lifted)
-            outbox.begin(self.database.write)
-            outbox.write_totals()
-            self.database.commit()
-            outbox.committed()
-        except BaseException:
-            self.database.rollback()
-            raise
-        if self.trouble is None and not passed_over:
+            self._write_run(outbox, memory)
+            kept = {name: value for name, value in self.floor.ceilings.items() if name != MEMORY}
+            held = counters(outbox.totals, memory)  # a floor that was lost is made whole
+            short = {name: value + step(name) for name, value in held.items() if value > kept.get(name, 0)}
+            self.floor.write(kept | short | {RUN: int.from_bytes(run, "big")})
+        except (sqlite3.Error, DiskFull) as error:  # the next start finds the same, and lifts the same again
+            log.warning("store: a run begins without a mark: %s", error)
+
+    def _write_run(self, outbox: Outbox, memory: Mapping[str, bytes]) -> None:
+        with self.database.write_lock:
+            self.database.begin(soft=False)
+            try:
+                outbox.begin(self.database.write)
+                outbox.write_totals()
+                marked = {key: value for key, value in memory.items() if key == _RUN_KEY or is_counter(key)}
+                write_memory(self.database.write, marked)
+                self.database.commit()
+                outbox.committed()
+            except BaseException:
+                self.database.rollback()
+                raise
+
+    def _is_behind(self, totals: Totals, memory: Mapping[str, bytes]) -> bool:
+        """Whether the floor has seen higher counters: the file was restored from a copy, or passed over for memory."""
+        ceilings, held = self.floor.ceilings, counters(totals, memory)
+        if MEMORY in ceilings:
+            return True
+        run = memory.get(_RUN_KEY, b"")
+        marks = {int.from_bytes(run[:_RUN_BYTES], "big"), int.from_bytes(run[_RUN_BYTES:], "big")}
+        # The floor may be one run behind: the power went between the two marks.
+        restored = RUN in ceilings and ceilings[RUN] not in marks
+        if not restored and all(
+            ceiling - held.get(name, 0) <= 2 * step(name) for name, ceiling in ceilings.items() if name not in MARKS
+        ):
+            return False
+        if self.trouble is None:
             self.trouble = StoreTrouble(f"{self.path} is older than its floor file: was it restored?", memory_lost=True)
-        if passed_over and self.database.path is not None:
-            self.floor.write({name: value for name, value in ceilings.items() if name != MEMORY})
+        return True
 
     def cover(self, values: Mapping[str, int]) -> None:
         """Have the floor file cover counters before they are committed; raises `DiskFull`.

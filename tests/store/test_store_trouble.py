@@ -16,6 +16,7 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import ReceiptState, Service, Urgency, encode
 from rataccess.store import Inbound, NewRecord, Store, StoreBusy, StoreTooNew
 from rataccess.store.floor import STEP, Floor
+from rataccess.store.outbox import Outbox
 from rataccess.store.schema import MIGRATIONS
 
 SOLUTION = Service.SOLUTION
@@ -228,6 +229,64 @@ def test_an_older_file_does_not_lower_counters(make: Any, path: Path) -> None:
     assert counted(make()) >= 10 * STEP
 
 
+def test_a_copy_of_an_earlier_run_is_noticed_however_close_it_is(make: Any, path: Path) -> None:
+    store = make()
+    store.put_now(COUNTER, counter(100))
+    store.close()
+    copy = path.read_bytes()
+    store = make()
+    store.put_now(COUNTER, counter(101))
+    store.close()
+    path.write_bytes(copy)
+    store = make()
+    assert store.trouble is not None
+    assert counted(store) > 101
+
+
+def test_power_lost_between_the_two_marks_of_a_run_is_no_trouble(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make()
+    store.put_now(COUNTER, counter(100))
+    store.close()
+
+    def no_room(*_: Any) -> None:
+        raise DiskFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Floor, "write", no_room)
+        make().close()
+    store = make()
+    assert (store.trouble, counted(store)) == (None, 100)
+
+
+def test_a_file_that_cannot_be_read_today_is_left_where_it_is(
+    make: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make()
+    fill(store, 5)
+    store.close()
+    with monkeypatch.context() as patch:
+        load = Outbox.load
+        failed: list[object] = []
+
+        def fail_once(*arguments: Any) -> None:
+            if not failed:
+                failed.append(True)
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                raise error
+            load(*arguments)
+
+        patch.setattr(Outbox, "load", fail_once)
+        store = make()
+    assert store.trouble is not None
+    assert (store.trouble.in_memory, store.trouble.quarantined) == (True, None)
+    given = store.enqueue(new()).number
+    store.close()
+    store = make()
+    assert numbers(store) == [3, 4, 5]
+    assert store.enqueue(new()).number > given
+
+
 @pytest.mark.parametrize("floor", [None, b"", b"rataccess floor 1\n9 a\ncrc32 00000000\n", b"\xff" * 99])
 def test_without_a_floor_lost_counters_are_told_until_keys_are_new(make: Any, path: Path, floor: bytes | None) -> None:
     store = make()
@@ -262,9 +321,12 @@ def test_a_damaged_floor_beside_a_good_file_is_written_anew(make: Any, path: Pat
     path.with_suffix(".floor").write_bytes(b"?")
     store = make()
     assert (store.trouble, counted(store)) == (None, 512)
-    store.put_now(COUNTER, counter(513))
+    assert Floor(path.with_suffix(".floor")).ceilings[COUNTER] == 512 + STEP
     store.close()
-    assert Floor(path.with_suffix(".floor")).ceilings[COUNTER] == 513 + STEP
+    path.unlink()
+    store = make()
+    assert counted(store) == 512 + STEP
+    assert store.enqueue(new()).number > 5
 
 
 def test_the_floor_is_above_every_number_before_it_is_given(make: Any, path: Path) -> None:
