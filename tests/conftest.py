@@ -75,7 +75,7 @@ def _new(before: set[str]) -> dict[str, str]:
 
 def _watched(target: str) -> bool:
     """Whether an open file can be a test's doing: not the runner's own logs and caches, nor the event loop's own pair."""
-    return target.startswith(("/dev/pts/", "/dev/ptmx", "/dev/net/")) or ".sqlite" in target or target.startswith("socket:")
+    return target.startswith(("/dev/pts/", "/dev/ptmx", "/dev/net/", "socket:")) or ".sqlite" in target
 
 
 def _pool(thread: threading.Thread) -> bool:
