@@ -3,12 +3,13 @@
 Rules of this room: it reads arguments and prints; what it shows or does is asked of the floors below.
 
 Exit codes: 0 done; 1 the demo lost, doubled or altered something; 2 wrong arguments or configuration; 3 keys; 4 the store;
-5 nothing to ask (no device runs there); 6 anything else that the library reports.
+5 nothing to ask (no device runs there); 6 anything else that the library reports; 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from rataccess.errors import Closed, ConfigurationError, KeyStoreError, RataccessError, StoreError
 
@@ -25,17 +26,24 @@ def exit_code(error: RataccessError) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), 6)
 
 
+def _missing(error: ModuleNotFoundError) -> NoReturn:
+    package = (error.name or "").partition(".")[0]
+    if package not in ("typer", "rich", "segno"):
+        raise error
+    sys.stderr.write(f"rataccess: {package} is not installed; pip install 'rataccess[cli]'\n")
+    sys.exit(2)
+
+
 def main() -> None:
     """The `rataccess` command."""
     try:
         from rataccess.cli.app import app
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich", "segno"):
-            raise
-        sys.stderr.write(f"rataccess: {error.name} is not installed; pip install 'rataccess[cli]'\n")
-        sys.exit(2)
+        _missing(error)
     try:
         app()
+    except ModuleNotFoundError as error:
+        _missing(error)
     except RataccessError as error:
         sys.stderr.write(f"rataccess: {error}\n")
         sys.exit(exit_code(error))

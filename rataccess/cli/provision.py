@@ -12,9 +12,10 @@ from pathlib import Path
 
 import segno
 
+from rataccess.errors import KeyStoreError
 from rataccess.keys import FileKeyStore
 from rataccess.objects import Service
-from rataccess.services.provisioning import add_device
+from rataccess.services.provisioning import add_device, entries
 from rataccess.services.settings import load
 
 TEMPLATE = """\
@@ -64,10 +65,14 @@ class Provisioned:
 def provision_device(serial_number: str, folder: Path, services: Path, fleets: Sequence[str] = ()) -> Provisioned:
     """Make the device's folder (keys, `rataccess.toml`) and enrol it at both services of `services`.
 
-    Raises `KeyStoreError` where the folder has keys already or a file can be read by others, and `ConfigurationError`.
+    What was interrupted before both services knew the device is taken up again.  Raises `KeyStoreError` where the folder
+    holds a provisioned device, another device is meant, or a file can be read by others; and `ConfigurationError`.
     """
     ports = {service: load(services, service).port for service in Service}  # checked before anything is made
-    keys = FileKeyStore.create(folder, serial_number)
+    keys = _begun(serial_number, folder)
+    if keys is None:
+        _refuse_enrolled(serial_number, services)
+        keys = FileKeyStore.create(folder, serial_number)
     kids = {
         service: add_device(services, service, serial_number, keys.session_secret(service), fleets=fleets)
         for service in Service
@@ -85,6 +90,34 @@ def provision_device(serial_number: str, folder: Path, services: Path, fleets: S
     if not configuration.exists():
         configuration.write_text(text, encoding="utf-8")
     return Provisioned(serial_number, folder, kids)
+
+
+def _begun(serial_number: str, folder: Path) -> FileKeyStore | None:
+    """The keys of a provisioning that was interrupted, or `None`; raises `KeyStoreError` where it was complete."""
+    if not (folder / "root.key").exists():
+        return None
+    keys = FileKeyStore.open(folder)
+    complete = True
+    for service in Service:
+        try:
+            keys.device_id(service)
+        except KeyStoreError:
+            complete = False
+    if complete or keys.serial_number != serial_number:
+        state = "is provisioned already" if complete else "was begun here"
+        raise KeyStoreError(
+            f"{folder / 'root.key'} exists: {keys.serial_number} {state}, and keys are never overwritten"
+        )
+    return keys
+
+
+def _refuse_enrolled(serial_number: str, services: Path) -> None:
+    for service in Service:
+        if any(each.serial_number == serial_number and not each.revoked for each in entries(services, service)):
+            raise KeyStoreError(
+                f"{serial_number} is enrolled at the {service} service with keys that are not in this folder; "
+                "name the folder that has them with --folder, or revoke that enrolment first"
+            )
 
 
 def show(made: Provisioned) -> None:
