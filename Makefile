@@ -11,7 +11,8 @@ demo: $(READY)
 	$(BIN)/rataccess demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/coverage run -m pytest -q $(ARGS)
+	$(BIN)/coverage report
 
 check: $(READY)
 	$(BIN)/ruff check $(SOURCES)
