@@ -21,7 +21,7 @@ from rataccess.objects import ReceiptState, Service
 from rataccess.store.committer import Item, tell
 from rataccess.store.database import is_damage, translate
 from rataccess.store.inbox import Inbox, is_counter, write_memory, write_objects
-from rataccess.store.opening import Files, counters
+from rataccess.store.opening import QUEUE_NAMES, RECORD_NAMES, Files
 from rataccess.store.outbox import Outbox, Settled
 from rataccess.store.quarantine import Known
 from rataccess.store.records import Inbound, NewRecord, StoreTrouble
@@ -31,6 +31,8 @@ from rataccess.store.soft import Soft
 log = logging.getLogger("rataccess.store")
 T = TypeVar("T")
 OnSettled = Callable[[Service, "list[int]", ReceiptState], None]
+_NOTHING = Soft()
+"""Never changed: stands for changes that there are none of."""
 _MOST_REPAIRS = 3  # a new file, then memory, and one to spare
 
 
@@ -44,15 +46,15 @@ class Engine:
         self.inbox = Inbox(settings)
         self.memory: dict[str, bytes] = {}
         self._now_puts: dict[str, bytes] = {}
-        self.soft, self.committing = Soft(), Soft()
+        self.soft, self.committing = Soft(), _NOTHING
         self.soft_lock = threading.Lock()
         self.listeners: list[OnSettled] = []
         self._failing = False
         self.dated = False
         """Whether `restamp` has been called in this run: later, no record waits to be dated."""
         files.fill(self.outbox, self.inbox, self.memory)
-        self.totals = self.outbox.totals.copy()
-        """As committed; replaced, never changed."""
+        self.totals = self.outbox.totals
+        """As committed; replaced, never changed (`Outbox.begin` copies)."""
 
     @property
     def trouble(self) -> StoreTrouble | None:
@@ -96,7 +98,7 @@ class Engine:
         )
         self._files.replace(error, known)
         self._files.fill(outbox, self.inbox, self.memory)
-        self.totals = self.outbox.totals.copy()
+        self.totals = self.outbox.totals
 
     def leaving(self, service: Service) -> Callable[[int], bool]:
         """Tells whether a record, by number, is about to be settled or handed over."""
@@ -152,18 +154,21 @@ class Engine:
         for one in settled:
             for listener in list(self.listeners):
                 tell(listener, *one)
-        with self.soft_lock:
-            return not self.soft.idle()
+        return not self.soft.idle()
 
     def _commit(self, group: list[Item]) -> tuple[list[Any], list[Settled]]:
         with self.soft_lock:
-            soft, self.soft = self.soft, Soft()
-            self.committing = soft
+            if self.soft.is_empty():
+                soft = _NOTHING
+            else:
+                soft, self.soft = self.soft, Soft()
+                self.committing = soft
         try:
             return self._sort_out(group, soft)
         finally:
-            with self.soft_lock:
-                self.committing = Soft()
+            if soft is not _NOTHING:
+                with self.soft_lock:
+                    self.committing = _NOTHING
 
     def _sort_out(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
         """All at once; else what nobody waits for first (it makes room), then each item on its own."""
@@ -177,7 +182,7 @@ class Engine:
         outcomes, settled = [], self._only_soft(soft)
         for item in group:
             try:
-                results, more = self._mended([item], Soft())
+                results, more = self._mended([item], _NOTHING)
                 outcomes += results
                 settled += more
             except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
@@ -227,14 +232,14 @@ class Engine:
 
     def _transact(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
         database, outbox = self._files.database, self.outbox
-        if not group and soft.idle() and not any(soft.marks.values()):
+        if not group and soft.is_empty():
             return [], []
         database.begin(soft=not group and not soft.durable())
         outbox.begin(database.write)
         self.inbox.begin()
         self._now_puts = {}
         try:
-            again = self._apply(soft)
+            again = soft is not _NOTHING and self._apply(soft)
             outcomes = [self._do(what) for what, _ in group]
             outbox.finish()
             self._cover(soft)
@@ -248,7 +253,7 @@ class Engine:
         self.inbox.committed()
         self.memory.update(soft.puts)
         self.memory.update(self._now_puts)
-        self.totals = outbox.totals.copy()
+        self.totals = outbox.totals
         if again:
             with self.soft_lock:
                 self.soft.expire_at = soft.expire_at
@@ -309,9 +314,17 @@ class Engine:
 
     def _cover(self, soft: Soft) -> None:
         """Raise the floor file above every counter that this transaction commits; raises `DiskFull`."""
-        held = counters(self.totals, self.memory)
-        now = counters(self.outbox.totals, {**soft.puts, **self._now_puts})
-        self._files.cover({name: value for name, value in now.items() if value != held.get(name)})
+        totals, before, changed = self.outbox.totals, self.totals, {}
+        for index in range(len(SERVICES)):
+            if totals.last[index] != before.last[index]:
+                changed[RECORD_NAMES[index]] = totals.last[index]
+            if totals.next_queue[index] != before.next_queue[index]:
+                changed[QUEUE_NAMES[index]] = totals.next_queue[index] - 1
+        if soft.puts or self._now_puts:
+            puts = {**soft.puts, **self._now_puts}
+            changed |= {key: int.from_bytes(value, "big") for key, value in puts.items() if is_counter(key)}
+        if changed:
+            self._files.cover(changed)
 
     def renew_counters(self) -> list[str]:
         """Within a transaction: forget the security counters on disk; returns their keys, to be forgotten after it."""

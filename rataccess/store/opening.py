@@ -26,6 +26,9 @@ from rataccess.store.totals import Totals
 from rataccess.wire import FIRST_FREE_QUEUE
 
 NAME = "store.sqlite"
+RECORD_NAMES = [f"record/{service}" for service in SERVICES]
+QUEUE_NAMES = [f"queue/{service}" for service in SERVICES]
+"""What record numbers and queue ids are called in the floor file."""
 _RUN_KEY = "store/run"
 _RUN_BYTES = 8
 """The memory key of the run that has the file open, and the run before: random numbers."""
@@ -163,8 +166,8 @@ class Files:
         """What is known where only the floor file is left: every counter goes on at its ceiling."""
         ceilings = self.floor.ceilings
         return Known(
-            last=[ceilings.get(f"record/{service}", 0) for service in SERVICES],
-            next_queue=[ceilings.get(f"queue/{service}", FIRST_FREE_QUEUE - 1) + 1 for service in SERVICES],
+            last=[ceilings.get(name, 0) for name in RECORD_NAMES],
+            next_queue=[ceilings.get(name, FIRST_FREE_QUEUE - 1) + 1 for name in QUEUE_NAMES],
             memory={name: value.to_bytes(COUNTER_BYTES, "big") for name, value in ceilings.items() if is_counter(name)},
         )
 
@@ -196,7 +199,7 @@ class Files:
         """Lift the counters of a file that is older than its floor, and mark both with a new run."""
         if self._is_behind(outbox.totals, memory):
             known = self._from_floor()
-            totals = outbox.totals
+            totals = outbox.totals = outbox.totals.copy()
             totals.last[:] = map(max, totals.last, known.last)
             totals.next_queue[:] = map(max, totals.next_queue, known.next_queue)
             memory.update({key: value for key, value in known.memory.items() if value > memory.get(key, b"")})
@@ -291,6 +294,6 @@ class Files:
 
 def counters(totals: Totals, memory: Mapping[str, bytes]) -> dict[str, int]:
     """Every counter that must never restart lower, by its name in the floor file."""
-    found = {f"record/{service}": totals.last[index] for index, service in enumerate(SERVICES)}
-    found |= {f"queue/{service}": totals.next_queue[index] - 1 for index, service in enumerate(SERVICES)}
+    found = dict(zip(RECORD_NAMES, totals.last, strict=True))
+    found |= {name: following - 1 for name, following in zip(QUEUE_NAMES, totals.next_queue, strict=True)}
     return found | {key: int.from_bytes(value, "big") for key, value in memory.items() if is_counter(key)}

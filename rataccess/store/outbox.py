@@ -102,7 +102,8 @@ class Outbox:
     def begin(self, connection: sqlite3.Connection) -> None:
         """A transaction has begun on `connection`."""
         self._connection = connection
-        self._before = (self.totals.copy(), len(self.queues), len(self.boots))
+        self._before = (self.totals, len(self.queues), len(self.boots))
+        self.totals = self.totals.copy()
         self._moved = False
         self.settled = []
 
@@ -133,7 +134,7 @@ class Outbox:
     def committed(self) -> list[Settled]:
         """The transaction is in the file; returns what it settled."""
         if self._moved:
-            self._written = self.totals.copy()
+            self._written = self.totals
         settled, self.settled = self.settled, []
         return settled
 

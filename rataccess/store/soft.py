@@ -73,6 +73,10 @@ class Soft:
                 yield piece
         yield Soft(expire_at=self.expire_at)
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing at all here."""
+        return self.idle() and not any(self.marks.values())
+
     def fold(self, newer: Soft) -> None:
         """Add what came later."""
         for service in SERVICES:
