@@ -34,7 +34,7 @@ def run(*, seconds: float, json_file: Path | None, quiet: bool, folder: Path | N
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with _ended_by_signals(), nullcontext(str(folder)) if folder else _passing_folder() as place:
-            stage = Stage(Path(place), round(FAILBACK * seconds / SHORTEST, 3))
+            stage = Stage(Path(place).resolve(), round(FAILBACK * seconds / SHORTEST, 3))
             watch = Watch(stage.state, stage.folder / "solution.sqlite")
             with stage, View(quiet=quiet) as view:
                 Play(stage, watch, view, seconds).perform()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import select
 import signal
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from rataccess.cli.provision import provision_device
+from rataccess.device.snapshot import MOST_PATH
+from rataccess.errors import ConfigurationError
 from rataccess.objects import Service
 from rataccess_hil.access_point import Control, why_not
 from rataccess_hil.control import Controls
@@ -99,6 +102,13 @@ class Stage:
         self._real = {service: free_port() for service in Service}
 
     def __enter__(self) -> Self:
+        """Start everything.  Raises `ConfigurationError` where the folder's path is too long for sockets in it."""
+        longest = os.fsencode(self.state.absolute() / "control.sock")
+        if len(longest) > MOST_PATH:
+            raise ConfigurationError(
+                f"{self.folder} is too long a path: a socket in it would have a name of {len(longest)} bytes; "
+                f"allowed: {MOST_PATH}; choose another --folder or TMPDIR"
+            )
         try:
             self._set_up()
         except BaseException:
