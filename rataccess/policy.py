@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rataccess.driver import Evidence
 from rataccess.objects import Service, Urgency
+
+LEAST_PACKET = 160
+"""Bytes of a packet in which any record finds room, if need be in parts: protection 24, the longest names of link and queue
+100, numbers and time 20, and 16 of the object.  What has less left of its budget carries nothing more."""
 
 
 class Suspicion(enum.IntEnum):
@@ -61,8 +65,8 @@ class Demand:
 
     service: Service
     urgency: Urgency
-    size: int = 0
-    """Bytes of the packet, or 0 where it adapts itself to the link."""
+    size: int = LEAST_PACKET
+    """Bytes of the packet; what exceeds a link's MTU goes in several, each judged by itself."""
     max_cost: float | None = None
     links: tuple[str, ...] = ()
     """The only links allowed; empty for all."""
@@ -89,7 +93,7 @@ def refusal(demand: Demand, link: LinkView) -> str | None:
         return f"down, got as far as {link.evidence.name}"
     if demand.urgency < link.min_urgency:
         return f"takes {link.min_urgency.name} and above, this is {demand.urgency.name}"
-    billed = link.billed(demand.size)
+    billed = link.billed(min(demand.size, link.mtu) if link.mtu else demand.size)
     if demand.max_cost is not None and billed * link.cost_per_byte > demand.max_cost:
         return f"would cost {billed * link.cost_per_byte:.4g}, the record allows {demand.max_cost:.4g}"
     if link.bytes_left is not None and billed > link.bytes_left:
@@ -147,10 +151,3 @@ def _praise(link: LinkView, index: int) -> str:
     return (
         f"best of the links that may carry it (order {link.order}, {price})" if index == 0 else f"next best ({price})"
     )
-
-
-def second_attempt(demand: Demand, links: Sequence[LinkView], first: str) -> Decision:
-    """The link to repeat an overdue request on: sound, free, and not the one that it went over first."""
-    others = [replace(link, ready=False) if link.name == first or not link.free else link for link in links]
-    sound = [link for link in others if link.suspicion is Suspicion.NONE and not link.probation]
-    return choose(demand, sound)

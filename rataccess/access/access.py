@@ -10,24 +10,22 @@ same link, so that a dead service is not taken for a dead link.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from rataccess.access.budget import Budget
 from rataccess.access.decisions import DecisionLog, Entry, Kind, Recovered
 from rataccess.access.standing import Standing
+from rataccess.access.trust import Trust
 from rataccess.clock import Clock
-from rataccess.errors import BudgetExceeded, TransportBroken
+from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, StoreError, TransportBroken
 from rataccess.link import Link, LinkChange
 from rataccess.objects import Memory, Service, Urgency
-from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose, second_attempt
+from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose
 from rataccess.transport import Handover, Packet
 
-DOUBT_AFTER = 0.5
-"""Seconds that a link stays suspected before its radio is asked."""
-CHANCES = 2
-"""Probes that a suspected link may leave unanswered, while another answers, before it counts as dead.  Records do not wait
-for that; a late answer is no reason to change links (with one packet in ten ten times too late, one chance was too few)."""
+WANTED = 120.0
+"""Seconds that a cold link is kept up after a record asked for it: attaching alone may take a minute."""
 
 
 class User(Protocol):
@@ -56,8 +54,9 @@ class Access:
         self._clock = clock
         self._memory = memory
         self._standings: dict[str, Standing] = {}
-        self._users: dict[Service, User] = {}
-        self._down: set[Service] = set()
+        self.users: dict[Service, User] = {}
+        """The exchanges."""
+        self._trust = Trust(self, clock)
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._views: list[LinkView] | None = None
         self._closing = False
@@ -78,7 +77,7 @@ class Access:
 
     def use(self, service: Service, user: User) -> None:
         """Connect the exchange of one service."""
-        self._users[service] = user
+        self.users[service] = user
 
     @property
     def links(self) -> Mapping[str, Standing]:
@@ -90,10 +89,9 @@ class Access:
         for standing in self._standings.values():
             standing.link.start()
             self._plan_keepalive(standing)
-            if not standing.settings.hot:
-                standing.later(
-                    "cool", standing.settings.failback_after, self._warm_up
-                )  # a better link's time to come up
+            if not standing.settings.hot and self._before(standing):
+                standing.later("grace", standing.settings.failback_after, self._warm_up)
+        self._warm_up()
 
     async def aclose(self) -> None:
         """Close every link; idempotent; nothing is decided any more."""
@@ -102,6 +100,9 @@ class Access:
             standing.cancel()
         for standing in self._standings.values():
             await standing.link.aclose()
+            if standing.budget:
+                standing.budget.save()
+        for standing in self._standings.values():
             standing.cancel()
 
     # --- deciding ------------------------------------------------------------------------------------------------------
@@ -125,16 +126,15 @@ class Access:
             found = self._decisions[key] = choose(demand, views)
         return found
 
-    def second(self, demand: Demand, first: str) -> str | None:
-        """The link for a second attempt, or `None`."""
-        return second_attempt(demand, self.views(), first).link
-
-    def _changed(self, cause: str) -> None:
+    def changed(self, cause: str) -> None:
+        """Something that decisions depend on is otherwise now."""
+        if self._closing:
+            return
         self._views = None
         self._decisions.clear()
         self._reconsider(cause)
         self._warm_up()
-        for user in self._users.values():
+        for user in self.users.values():
             user.access_changed()
 
     def _reconsider(self, cause: str) -> None:
@@ -148,18 +148,44 @@ class Access:
             before, self.current = self.current, decision.link
             self.note(Kind.SWITCH, f"{cause}; now {decision}", before, decision.link)
 
+    def _before(self, standing: Standing) -> list[LinkView]:
+        """The links that policy prefers to `standing`, all being sound."""
+        ranked = sorted(self.views(), key=lambda view: (view.order, view.cost_per_byte))
+        return ranked[: [view.name for view in ranked].index(standing.name)]
+
+    def _carried(self, standing: Standing) -> bool:
+        """Whether a link before `standing` carries.  An overdue answer alone is no reason to take another for cold ones: a
+        bearer costs time and energy."""
+        return any(
+            view.ready and view.suspicion is not Suspicion.CONFIRMED and not view.probation
+            for view in self._before(standing)
+        )
+
     def _warm_up(self) -> None:
-        """Cold links (`hot = false`) come up when no link before them carries, and go when one does again for good."""
-        carried = False
-        for view in sorted(self.views(), key=lambda view: (view.order, view.cost_per_byte)):
-            standing = self._standings[view.name]
-            if not standing.settings.hot:
-                if not carried:
-                    standing.cancel("cool")
-                    standing.link.release()
-                elif not standing.planned("cool") and not standing.link.held:
-                    standing.later("cool", standing.settings.failback_after, standing.link.hold)
-            carried = carried or (view.ready and view.suspicion is Suspicion.NONE and not view.probation)
+        """Cold links (`hot = false`) come up when no link before them carries, and go when one does again for good.
+
+        At the start the links before them are given time to come up first (`grace`).
+        """
+        for standing in self._standings.values():
+            if standing.settings.hot or standing.planned("grace"):
+                continue
+            if not self._carried(standing):
+                standing.cancel("cool")
+                standing.link.release()
+            elif not standing.planned("cool") and not standing.link.held:
+                standing.later("cool", standing.settings.failback_after, lambda each=standing: self._cool(each))  # type: ignore[misc]
+
+    def _cool(self, standing: Standing) -> None:
+        if self._carried(standing):
+            standing.link.hold()
+
+    def wanted(self, names: Sequence[str]) -> None:
+        """A record waits that only these links may carry: cold ones among them come up, and stay while this is said."""
+        for standing in (self._standings[name] for name in names if name in self._standings):
+            if not standing.settings.hot and not self._closing:
+                standing.link.release()
+                seconds = max(WANTED, standing.settings.failback_after)
+                standing.later("cool", seconds, lambda each=standing: self._cool(each))  # type: ignore[misc]
 
     def note(self, kind: Kind, text: str, origin: str | None = None, target: str | None = None) -> None:
         """Write a decision down."""
@@ -170,148 +196,64 @@ class Access:
 
     # --- sending and hearing -------------------------------------------------------------------------------------------
 
-    async def send(self, name: str, packet: Packet) -> Handover | None:
-        """Send over the link `name` within its budget; raises as `Transport.send`, or `BudgetExceeded`."""
+    def room(self, name: str, mtu: int) -> int:
+        """Bytes of the largest packet that the link takes now: `mtu`, or less near the end of a budget."""
         standing = self._standings[name]
-        if standing.budget:
-            billed = standing.view().billed(len(packet.data))
-            if not standing.link.ready:
-                raise TransportBroken(f"link {name!r} is down")
-            if not standing.budget.spend(billed):
-                self.note(Kind.BUDGET, f"{name}: {billed} bytes would break its budget")
-                raise BudgetExceeded(name, standing.budget.next_period_in)
-        handover = await standing.link.send(packet)
+        if standing.budget is None:
+            return mtu
+        view, left = standing.view(), standing.budget.left
+        return min(mtu, left // view.billing_quantum * view.billing_quantum - view.overhead)
+
+    async def send(self, name: str, packet: Packet) -> Handover | None:
+        """Send over the link `name` within its budget; raises as `Transport.send`, or `BudgetExceeded`, `StoreError`."""
+        standing = self._standings[name]
+        if not standing.link.ready:
+            raise TransportBroken(f"link {name!r} is down")
+        refund = self._spend(standing, len(packet.data)) if standing.budget else None
+        try:
+            handover = await standing.link.send(packet)
+        except (NotNow, PacketTooLarge):
+            if refund:
+                refund()  # it never left
+            raise
         hints = standing.link.hints
         standing.traffic.packets_up += 1
         standing.traffic.bytes_up += len(packet.data) + (hints.overhead if hints else 0)
         standing.last_sent = self._clock.monotonic()
         return handover
 
+    def _spend(self, standing: Standing, size: int) -> Callable[[], None]:
+        """Take a packet's bytes from the budget; returns what gives them back."""
+        budget, billed = standing.budget, standing.view().billed(size)
+        assert budget is not None
+        period = budget.period
+        if not budget.spend(billed):
+            self.note(Kind.BUDGET, f"{standing.name}: {billed} bytes would break its budget")
+            raise BudgetExceeded(standing.name, budget.next_period_in)
+        return lambda: budget.refund(billed, period)
+
     def answered(self, name: str, service: Service, seconds: float | None) -> None:
         """A service answered over link `name`, `seconds` after the request where that was measured."""
-        standing = self._standings[name]
-        standing.last_answers[service] = now = self._clock.monotonic()
-        if seconds is not None:
-            standing.timer.sample(seconds)
-        standing.link.prove()
-        if service in self._down:
-            self._down.discard(service)
-            self.note(Kind.SERVICE, f"the {service} service answers again (over {name})")
-        doubted = standing.suspicion
-        standing.clear()
-        if standing.probation and now >= standing.stable_from and standing.link.ready:
-            standing.probation = False
-            self._changed(f"{name} is back, proven and stable for {standing.settings.failback_after:g} s")
-        elif doubted:
-            self._changed(f"{name} answers again")
-        self._watch_others(name)
-
-    def _watch_others(self, name: str) -> None:
-        """This link answers: links whose answers are overdue have a few time-outs more to show that they live."""
-        for other in self._standings.values():
-            if other.name != name and other.suspicion is Suspicion.UNANSWERED and not other.planned("confirm"):
-                self._give_chances(other, name, CHANCES)
-
-    def _give_chances(self, standing: Standing, witness: str, left: int) -> None:
-        def judge() -> None:
-            standing.cancel("confirm")
-            if standing.suspicion is not Suspicion.UNANSWERED:
-                return
-            if left == 0:
-                self._confirm(standing, witness)
-                return
-            for user in self._users.values():
-                user.probe(standing.name)
-            self._give_chances(standing, witness, left - 1)
-
-        standing.later("confirm", standing.timer.timeout, judge)
+        if not self._closing:
+            self._trust.answered(name, service, seconds)
 
     def overdue(self, name: str, service: Service, sent_at: float) -> None:
         """A request sent at `sent_at` (event loop's clock) over link `name` is unanswered for longer than usual."""
-        standing, now = self._standings[name], self._clock.monotonic()
-        if standing.last_answers.get(service, float("-inf")) >= sent_at:
-            return  # later requests were answered: one packet was lost
-        if any(at >= sent_at for at in standing.last_answers.values()):
-            if all(each.last_answers.get(service, sent_at - 1) < sent_at for each in self._standings.values()):
-                self._service_silent(name, service)
-            return
-        first = standing.suspicion is Suspicion.NONE
-        dead = standing.suspect(now)
-        if first:
-            standing.later("doubt", max(DOUBT_AFTER, standing.timer.timeout), lambda: self._doubt(standing))
-            for other, user in self._users.items():
-                if other is not service:
-                    user.probe(name)
-            self._changed(f"{name}: an answer is overdue")
-        elif standing.suspicion is Suspicion.CONFIRMED:
-            standing.link.doubt(f"{standing.overdue} requests unanswered")
-        elif dead:
-            self._confirm(standing, None)
+        if not self._closing:
+            self._trust.overdue(name, service, sent_at)
 
-    def _doubt(self, standing: Standing) -> None:
-        """Still no answer: have the radio itself asked, which costs nothing on the air and finds one that hangs."""
-        standing.cancel("doubt")
-        if standing.suspicion and standing.link.ready:
-            standing.link.doubt(f"no answer for {self._clock.monotonic() - standing.suspected_at:.1f} s")
-
-    def _service_silent(self, name: str, service: Service) -> None:
-        if service not in self._down:
-            self._down.add(service)
-            self.note(Kind.SERVICE, f"the {service} service does not answer; {name} itself works")
-
-    def _confirm(self, standing: Standing, witness: str | None) -> None:
-        if standing.suspicion is not Suspicion.UNANSWERED:
-            return
-        standing.cancel("confirm")
-        standing.suspicion = Suspicion.CONFIRMED
-        now = self._clock.monotonic()
-        why = f"silent: {standing.overdue} request(s) unanswered" + (f" while {witness} answers" if witness else "")
-        standing.link.doubt(why)
-        self._fall(standing, now, f"{standing.name}: {why}")
-
-    def _fall(self, standing: Standing, now: float, cause: str) -> None:
-        """A link that carried has failed: others carry on at once, and it has to earn its place again."""
-        wait = standing.fail(now)
-        if standing.link.ready:
-            standing.later("failback", wait, lambda: self._try(standing))
-        self._changed(cause)
-        for user in self._users.values():
-            user.link_lost(standing.name)
-
-    # --- coming back ---------------------------------------------------------------------------------------------------
-
-    def _try(self, standing: Standing) -> None:
-        """The time of stability is over: ask for proof; without an answer, wait again, and longer."""
-        if not standing.probation or not standing.link.ready:
-            return
-        answering = [service for service in self._users if service not in self._down]
-        for service in answering[:1] or list(self._users)[:1]:
-            self._users[service].probe(standing.name)
-        standing.later("failback", max(2.0, 3 * standing.timer.timeout), lambda: self._tried(standing))
-
-    def _tried(self, standing: Standing) -> None:
-        if not standing.probation or not standing.link.ready:
-            return
-        standing.failures += 1
-        wait = standing.wait(self._clock.monotonic())
-        standing.link.doubt("no answer to the probe")
-        self.note(Kind.LINK, f"{standing.name}: no answer to the probe; next one in {wait:.0f} s")
-        standing.later("failback", wait, lambda: self._try(standing))
-
-    def _forgive(self, standing: Standing) -> None:
-        """A link that merely stands by was up for long enough; no byte is spent on proof."""
-        if standing.probation and standing.link.ready:
-            standing.probation = False
-            self._changed(f"{standing.name} has been stable")
-
-    def _plan_keepalive(self, standing: Standing) -> None:
+    def _plan_keepalive(self, standing: Standing, idle: float = 0.0) -> None:
         if standing.settings.keepalive:
-            standing.later("keepalive", standing.settings.keepalive, lambda: self._keep_alive(standing))
+            wait = max(0.01, standing.settings.keepalive - idle)
+            standing.later("keepalive", wait, lambda: self._keep_alive(standing))
 
     def _keep_alive(self, standing: Standing) -> None:
         idle = self._clock.monotonic() - standing.last_sent
-        if standing.name == self.current and idle >= standing.settings.keepalive:
-            for user in list(self._users.values())[:1]:
+        if idle < standing.settings.keepalive:
+            self._plan_keepalive(standing, idle)
+            return
+        if standing.name == self.current:
+            for user in list(self.users.values())[:1]:
                 user.probe(standing.name)
         self._plan_keepalive(standing)
 
@@ -324,43 +266,22 @@ class Access:
         standing = self._standings[link.name]
         now, ready = self._clock.monotonic(), link.ready
         if ready and not standing.was_ready:
-            self._came_up(standing, now)
+            self._trust.came_up(standing, now)
         elif standing.was_ready and not ready:
             standing.was_ready = False
             standing.cancel("failback")
             standing.clear()
             self.note(Kind.LINK, f"{link.name}: down ({change.cause})")
-            self._fall(standing, now, f"{link.name}: {change.cause}")
+            fall = self._trust.stand_down if link.held else self._trust.fall
+            fall(standing, now, f"{link.name}: {change.cause}")
         else:
             self._views = None
-
-    def _came_up(self, standing: Standing, now: float) -> None:
-        standing.was_ready = True
-        standing.started()
-        self.note(Kind.LINK, f"{standing.name}: up ({standing.link.detail or standing.link.evidence.name})")
-        if self.current is None or self.current == standing.name:
-            standing.probation = False
-        elif self._better(standing):  # make before break: even one that never failed proves itself before it takes over
-            standing.probation = True
-            wait = standing.wait(now) if standing.failures else 0.0
-            standing.stable_from = now + wait
-            standing.later("failback", wait, lambda: self._try(standing))
-        elif standing.failures:
-            standing.probation = True
-            standing.later("failback", standing.wait(now), lambda: self._forgive(standing))
-        self._changed(f"{standing.name}: up")
-
-    def _better(self, standing: Standing) -> bool:
-        """Whether `standing` would be preferred to the link in use, were it sound: only then is it worth a probe."""
-        current = self._standings.get(self.current or "")
-        if current is None:
-            return True
-        mine, theirs = standing.settings, current.settings
-        return (mine.order, mine.cost_per_byte) < (theirs.order, theirs.cost_per_byte)
+            self._decisions.clear()  # a reason may name the evidence
 
     def hints_changed(self, link: Link) -> None:
         """A link's hints changed."""
-        self._changed(f"{link.name}: hints changed")
+        if link.ready:
+            self.changed(f"{link.name}: hints changed")
 
     def packet_received(self, link: Link, packet: Packet) -> None:
         """A packet came in over a link."""
@@ -369,15 +290,18 @@ class Access:
         standing.traffic.packets_down += 1
         standing.traffic.bytes_down += len(packet.data) + overhead
         if standing.budget:
-            standing.budget.charge(standing.view().billed(len(packet.data)))
-        user = self._users.get(packet.service)
+            try:
+                standing.budget.charge(standing.view().billed(len(packet.data)))
+            except StoreError as error:
+                self.note(Kind.STORE, f"what {link.name} has spent could not be kept: {error}")
+        user = self.users.get(packet.service)
         if user:
             user.packet_received(link.name, packet.data)
 
     def service_refused(self, link: Link, service: Service) -> None:
         """The path works, the service does not."""
-        self._service_silent(link.name, service)
-        user = self._users.get(service)
+        self._trust.service_silent(link.name, service)
+        user = self.users.get(service)
         if user:
             user.refused(link.name)
 
@@ -394,7 +318,7 @@ class Access:
         decision = self.decide(Demand(Service.SOLUTION, Urgency.ROUTINE))
         lines = [f"in use: {decision}"]
         lines += [f"  {standing.line()}" for standing in self._standings.values()]
-        lines += [f"  the {service} service does not answer" for service in sorted(self._down)]
+        lines += [f"  the {service} service does not answer" for service in sorted(self._trust.down)]
         if len(self.log):
             lines.append("latest decisions:")
             lines += [f"  {entry.at:.3f} {entry.kind}: {entry.text}" for entry in list(self.log)[-12:]]

@@ -75,8 +75,12 @@ class Standing:
             ready=self.link.ready,
             evidence=self.link.evidence,
             order=settings.order,
-            cost_per_byte=settings.cost_per_byte,
-            billing_quantum=settings.budget.billing_quantum if settings.budget else 1,
+            cost_per_byte=hints.cost_per_byte if hints else settings.cost_per_byte,
+            billing_quantum=hints.billing_quantum
+            if hints
+            else settings.budget.billing_quantum
+            if settings.budget
+            else 1,
             overhead=hints.overhead if hints else 0,
             mtu=hints.mtu if hints else 0,
             min_urgency=settings.min_urgency.urgency,
@@ -120,12 +124,16 @@ class Standing:
     def later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
         """Have `call` called in `seconds`, instead of what was planned under the same name."""
         self.cancel(what)
-        self._timers[what] = asyncio.get_running_loop().call_later(seconds, call)
+
+        def due() -> None:
+            del self._timers[what]
+            call()
+
+        self._timers[what] = asyncio.get_running_loop().call_later(seconds, due)
 
     def planned(self, what: str) -> bool:
         """Whether something is planned under that name."""
-        handle = self._timers.get(what)
-        return handle is not None and not handle.cancelled()
+        return what in self._timers
 
     def cancel(self, what: str | None = None) -> None:
         """Drop one plan, or all."""

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
+
+_log = logging.getLogger("rataccess")
 
 
 class Bridge:
@@ -30,4 +33,8 @@ class Bridge:
     def _run(self) -> None:
         self._scheduled = False
         while self._calls:
-            self._calls.popleft()()
+            call = self._calls.popleft()
+            try:
+                call()
+            except Exception:  # noqa: BLE001 - whatever it is
+                _log.exception("a call into the event loop failed")  # those after it have their turn all the same

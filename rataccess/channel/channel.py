@@ -7,6 +7,7 @@ the floors below.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ from rataccess.channel.environment import KEY as ENVIRONMENT
 from rataccess.channel.environment import Environment
 from rataccess.channel.receipts import AsyncReceipt, Receipts
 from rataccess.clock import Clock
-from rataccess.errors import ConfigurationError, DeadlineExceeded, ObjectError
+from rataccess.errors import Closed, ConfigurationError, DeadlineExceeded, ObjectError
 from rataccess.exchange import Exchange
 from rataccess.objects import Object, ReceiptState, Service, Urgency, decode, encode
 from rataccess.store import Accepted, Inbound, NewRecord, Store
 from rataccess.transport import Hints
+
+_log = logging.getLogger("rataccess")
 
 OBJECTS = "$objects"
 ENVIRONMENT_QUEUE = "$environment"
@@ -48,6 +51,7 @@ class AsyncChannel:
         self.service = service
         self._parts = parts
         self._arrived = asyncio.Event()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Channel {self.service}>"
@@ -177,22 +181,36 @@ class AsyncChannel:
                 while (found := self._parts.store.take(self.service, queue)) is None:
                     self._arrived.clear()
                     await self._arrived.wait()
+                    if self._closed:
+                        raise Closed("the device was closed")
         except TimeoutError:
             return None
         return decode(found.body)
 
-    def objects_arrived(self) -> None:
-        """For the device: the inbox has something new."""
-        for queue in (OBJECTS, ENVIRONMENT_QUEUE):
-            while (each := self._parts.store.take(self.service, queue)) is not None:
-                self._apply(queue, each)
+    def close(self) -> None:
+        """For the device: nothing comes any more."""
+        self._closed = True
         self._arrived.set()
 
-    def _apply(self, queue: str, each: Inbound) -> None:
-        if queue == ENVIRONMENT_QUEUE:
+    def objects_arrived(self, objects: Sequence[Inbound] = ()) -> None:
+        """For the device: the inbox has something new, `objects` among it."""
+        for each in objects:
+            self._apply(each)  # before they leave the inbox: a power cut between the two must not lose them
+        for queue in (OBJECTS, ENVIRONMENT_QUEUE):
+            while (taken := self._parts.store.take(self.service, queue)) is not None:
+                self._apply(taken)
+        self._arrived.set()
+
+    def _apply(self, each: Inbound) -> None:
+        if each.queue == ENVIRONMENT_QUEUE:
             self._parts.store.put_object(self.service, ENVIRONMENT, each.body)
+        if each.queue != OBJECTS:
             return
-        pair = decode(each.body)
+        try:
+            pair = decode(each.body)
+        except ObjectError as error:
+            _log.warning("%s: a named object that cannot be read: %s", self.service, error)
+            return
         if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str):
             self._parts.store.put_object(self.service, pair[0], encode(pair[1]))
 
@@ -223,9 +241,9 @@ class AsyncChannel:
         """Why this link: the decision and what led to it, for people."""
         return self._parts.access.explain()
 
-    def sent(self, numbers: Sequence[int]) -> None:
-        """For the device: these records left."""
-        self._parts.receipts.move(self.service, numbers, ReceiptState.SENT)
+    def moved(self, numbers: Sequence[int], state: ReceiptState) -> None:
+        """For the device: these records got as far as `state`."""
+        self._parts.receipts.move(self.service, numbers, state)
 
 
 class AsyncManagementChannel(AsyncChannel):

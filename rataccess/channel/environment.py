@@ -24,8 +24,9 @@ class Environment(Mapping[str, str]):
 
     def _current(self) -> dict[str, str]:
         raw = self._store.get_object(Service.MANAGEMENT, KEY)
-        if raw is not self._raw:
-            self._raw, self._values = raw, _texts(raw)
+        if raw != self._raw:
+            self._values = _texts(raw)
+            self._raw = raw  # last: another thread that sees it finds the values of it
         return self._values
 
     def __getitem__(self, name: str) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import weakref
 from collections.abc import Sequence
 
-from rataccess.errors import DeadlineExceeded
+from rataccess.errors import Closed, DeadlineExceeded
 from rataccess.objects import ReceiptState, Service
 
 _ORDER = {ReceiptState.QUEUED: 0, ReceiptState.SENT: 1, ReceiptState.HANDED_OVER: 2}
@@ -34,7 +34,8 @@ class AsyncReceipt:
     async def wait(self, timeout: float | None = None) -> ReceiptState:
         """Wait for a final state and return it.
 
-        Raises `DeadlineExceeded` (a `TimeoutError`) after `timeout` seconds; the record stays queued all the same.
+        Raises `DeadlineExceeded` (a `TimeoutError`) after `timeout` seconds, and `Closed` where the device is closed
+        meanwhile; the record stays queued all the same.
         """
         if not self.state.final:
             waiter = asyncio.get_running_loop().create_future()
@@ -46,7 +47,16 @@ class AsyncReceipt:
                 raise DeadlineExceeded(
                     f"record {self.number} of {self.service} is still {self.state.value} after {timeout} s; it is kept"
                 ) from error
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
         return self.state
+
+    def close(self) -> None:
+        """For the device: no state will follow in this run; who waits gets `Closed`."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(Closed(f"the device was closed; record {self.number} of {self.service} is kept"))
 
     def move(self, state: ReceiptState) -> None:
         """For the device: the record is in `state` now; what would lead back is ignored."""
@@ -79,3 +89,8 @@ class Receipts:
             receipt = self._live.get((service, number))
             if receipt is not None:
                 receipt.move(state)
+
+    def close(self) -> None:
+        """Nothing will move any more."""
+        for receipt in list(self._live.values()):
+            receipt.close()

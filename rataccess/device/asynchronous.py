@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from rataccess.access import Access, Entry, Kind
-from rataccess.channel import AsyncChannel, AsyncManagementChannel, Receipts
+from rataccess.channel import AsyncChannel, AsyncManagementChannel, AsyncReceipt, Receipts
 from rataccess.channel.bridge import Bridge
 from rataccess.channel.channel import Parts
 from rataccess.clock import Clock, SystemClock
@@ -23,7 +23,7 @@ from rataccess.config import Configuration, load
 from rataccess.device import build
 from rataccess.device.snapshot import ControlSocket, snapshot
 from rataccess.device.timekeeping import AdjustedClock
-from rataccess.errors import Closed, DeadlineExceeded
+from rataccess.errors import Closed, DeadlineExceeded, StoreError
 from rataccess.exchange import Exchange
 from rataccess.keys import FileKeyStore, KeyStore
 from rataccess.objects import ReceiptState, Service, Urgency, encode
@@ -35,6 +35,8 @@ _log = logging.getLogger("rataccess")
 FLUSH_ON_CLOSE = 5.0
 """Seconds that leaving the `with` block waits for what is queued; the rest stays on disk for the next start."""
 HEALTH_QUEUE = "$health"
+LOOK_AT_CLOCK = 5.0
+"""Seconds between looks whether the system has learned the time by itself (NTP)."""
 
 
 class _Observer:
@@ -45,10 +47,13 @@ class _Observer:
         self._channel = channel
 
     def records_sent(self, numbers: Sequence[int]) -> None:
-        self._channel.sent(numbers)
+        self._channel.moved(numbers, ReceiptState.SENT)
+
+    def records_handed_over(self, numbers: Sequence[int]) -> None:
+        self._channel.moved(numbers, ReceiptState.HANDED_OVER)
 
     def objects_arrived(self, objects: Sequence[Inbound]) -> None:
-        self._channel.objects_arrived()
+        self._channel.objects_arrived(objects)
 
     def time_told(self, wall: float) -> None:
         self._device.time_told(wall)
@@ -75,6 +80,8 @@ class AsyncDevice:
         self._access: Access | None = None
         self._exchanges: dict[Service, Exchange] = {}
         self._control: ControlSocket | None = None
+        self._boot = build.boot_identifier()
+        self._clockwatch: asyncio.Task[None] | None = None
         self._receipts = Receipts()
         self._closed = False
         self.threaded_store = True
@@ -102,9 +109,11 @@ class AsyncDevice:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(DeadlineExceeded):
-            await self.flush(FLUSH_ON_CLOSE)
-        await self.aclose()
+        try:
+            with contextlib.suppress(DeadlineExceeded, Closed):
+                await self.flush(FLUSH_ON_CLOSE)
+        finally:
+            await self.aclose()
 
     async def start(self) -> None:
         """Open the store and the keys, begin supervision of every link and the exchanges with both services."""
@@ -129,7 +138,7 @@ class AsyncDevice:
         access.on_entry = self._decided
         build.add_links(access, self.configuration, clock=self._clock, store=store, source=source, secret=keys.secret)
         bridge = Bridge(asyncio.get_running_loop())
-        boot = build.boot_identifier()
+        self._date()  # what an earlier run captured before time was known
         for service, context in build.contexts(keys, store).items():
             exchange = Exchange(
                 service,
@@ -140,7 +149,7 @@ class AsyncDevice:
                 random=source,
                 ask_time=service is Service.MANAGEMENT and not self._clock.wall_known(),
             )
-            parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, boot)
+            parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, self._boot)
             channel: AsyncChannel
             if service is Service.MANAGEMENT:
                 channel = self.management = AsyncManagementChannel(parts)
@@ -151,14 +160,21 @@ class AsyncDevice:
             exchange.start(_Observer(self, channel))
         store.on_settled(lambda service, numbers, state: bridge.post(lambda: self._settled(service, numbers, state)))
         access.start()
+        self._clockwatch = asyncio.create_task(self._watch_clock(), name="rataccess clock")
         if store.trouble is not None:
             self.report({"event": "store", "text": str(store.trouble)})
 
     async def aclose(self) -> None:
-        """Close everything without waiting for records; idempotent."""
+        """Close everything without waiting for records; idempotent.  Who waits for something gets `Closed`."""
         self._closed = True
+        if self._clockwatch:
+            self._clockwatch.cancel()
+            await asyncio.wait({self._clockwatch})
         if self._control:
             await self._control.aclose()
+        self._receipts.close()
+        for channel in self._channels:
+            channel.close()
         for exchange in self._exchanges.values():
             await exchange.aclose()
         if self._access:
@@ -175,9 +191,23 @@ class AsyncDevice:
 
     def time_told(self, wall: float) -> None:
         """For the exchange: the management service says that it is `wall` now."""
-        offset = self._clock.learn(wall)
-        if offset is not None and self._store:
-            self._store.restamp(build.boot_identifier(), offset)
+        self._clock.learn(wall)
+        self._date()
+
+    async def _watch_clock(self) -> None:
+        while not self._clock.wall_known():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(LOOK_AT_CLOCK)
+        self._date()
+
+    def _date(self) -> None:
+        """Once time is known: date what was captured before."""
+        if self._store is not None and (offset := self._clock.notice()) is not None:
+            try:
+                self._store.restamp(self._boot, offset)
+            except StoreError as error:
+                _log.error("records captured before time was known keep a wrong date: %s", error)
+            for exchange in self._exchanges.values():
+                exchange.dated(self._boot, offset)
 
     def _decided(self, entry: Entry) -> None:
         _log.info("%s: %s", entry.kind, entry.text)
@@ -188,14 +218,14 @@ class AsyncDevice:
         """Tell the management service something about this device's health; kept and sent like any record."""
         if self._store is None:
             return
-        exchange, now = self._exchanges[Service.MANAGEMENT], self._clock.wall()
+        now = self._clock.wall()
         record = NewRecord(
             service=Service.MANAGEMENT,
             queue=HEALTH_QUEUE,
             body=encode(body),
             urgency=Urgency.ROUTINE,
             captured_at=now,
-            boot=build.boot_identifier(),
+            boot=self._boot,
             monotonic=self._clock.monotonic(),
             time_known=self._clock.wall_known(),
             expires_at=None,
@@ -203,8 +233,7 @@ class AsyncDevice:
             links=(),
             replaces=None,
         )
-        self.management.submit(record, lambda outcome: None)
-        exchange.arrived(Urgency.ROUTINE)
+        self.management.submit(record, _log_refusal)
 
     # --- the application's view ----------------------------------------------------------------------------------------
 
@@ -237,18 +266,27 @@ class AsyncDevice:
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until every record of both channels is settled; `DeadlineExceeded` after `timeout` seconds."""
+        if self._store is None:
+            raise Closed("the device is not open")
         async with asyncio.TaskGroup() as group:
-            waits = [
-                group.create_task(_quietly(channel.flush(timeout))) for channel in (self.management, self.solution)
-            ]
+            waits = [group.create_task(_quietly(channel.flush(timeout))) for channel in self._channels]
         for wait in waits:
             if (error := wait.result()) is not None:
                 raise error
 
+    @property
+    def _channels(self) -> list[AsyncChannel]:
+        return [self.management, self.solution] if hasattr(self, "solution") else []
 
-async def _quietly(waiting: Awaitable[None]) -> DeadlineExceeded | None:
+
+async def _quietly(waiting: Awaitable[None]) -> DeadlineExceeded | Closed | None:
     try:
         await waiting
-    except DeadlineExceeded as error:
+    except (DeadlineExceeded, Closed) as error:
         return error
     return None
+
+
+def _log_refusal(outcome: AsyncReceipt | Exception) -> None:
+    if isinstance(outcome, Exception):
+        _log.warning("a health report was not kept: %s", outcome)

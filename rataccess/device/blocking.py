@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,16 +30,29 @@ class _Runner:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._gate = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self.loop.run_forever, name="rataccess device", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._thread.is_alive() or self.loop.is_closed():
-            work.close()
-            raise Closed("the device is closed")
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        with self._gate:  # what is accepted here is cancelled by `close`, so that nobody waits for ever
+            if self._closed:
+                work.close()
+                raise Closed("the device is closed")
+            waiting = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return waiting.result()
+        except CancelledError as error:
+            raise Closed("the device was closed meanwhile") from error
+        except BaseException:
+            waiting.cancel()  # Ctrl-C: nobody takes what would come
+            raise
 
     def close(self) -> None:
+        with self._gate:
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(_end_all(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
@@ -184,7 +198,7 @@ class Device:
         if self._runner:
             try:
                 self._runner.run(self._device.flush(FLUSH_ON_CLOSE))
-            except DeadlineExceeded:
+            except (DeadlineExceeded, Closed):
                 pass  # what is left is on disk
             finally:
                 self.close()
@@ -237,3 +251,11 @@ class Device:
 async def _call(function: Callable[[], T]) -> T:
     """`function()` on the device's own thread."""
     return function()
+
+
+async def _end_all() -> None:
+    """Cancel whatever still runs on this loop, and wait for it."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rataccess.access import Access, Standing
+from rataccess.errors import RataccessError
 from rataccess.store import Store
 
 MOST_PATH = 107
@@ -67,6 +68,7 @@ class ControlSocket:
         self._path = path
         self._describe = describe
         self._server: asyncio.AbstractServer | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> None:
         """Listen; a path too long for a UNIX socket means that there is none (`rataccess status` then reads the store)."""
@@ -78,12 +80,14 @@ class ControlSocket:
         self._path.chmod(0o600)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             writer.write(json.dumps(self._describe()).encode() + b"\n")
             await writer.drain()
-        except OSError:
-            pass  # whoever asked has gone
+        except (OSError, RataccessError):
+            pass  # whoever asked has gone, or the device is being closed
         finally:
+            self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -92,6 +96,8 @@ class ControlSocket:
         """Stop listening and remove the socket; idempotent."""
         if self._server:
             self._server.close()
+            for writer in tuple(self._writers):
+                writer.transport.abort()  # one that does not read would be waited for
             await self._server.wait_closed()
             self._server = None
             with contextlib.suppress(OSError):

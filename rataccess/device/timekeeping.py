@@ -9,11 +9,12 @@ from rataccess.clock import Clock
 
 
 class AdjustedClock:
-    """`Clock` on top of another whose wall time may be unknown until the service tells it."""
+    """`Clock` on top of another whose wall time may be unknown until the service, or the system, knows it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._offset: float | None = None
+        self._noticed = False
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
@@ -26,10 +27,14 @@ class AdjustedClock:
     def wall_known(self) -> bool:
         return self._clock.wall_known() or self._offset is not None
 
-    def learn(self, wall: float) -> float | None:
-        """It is `wall` now.  Returns wall time minus monotonic time where that is news, else `None`."""
-        if self._clock.wall_known():
+    def learn(self, wall: float) -> None:
+        """The service says that it is `wall` now; the system's own clock counts for more, where it is known."""
+        if not self._clock.wall_known():
+            self._offset = wall - self._clock.monotonic()
+
+    def notice(self) -> float | None:
+        """Wall time minus monotonic time, once: the first time that this is asked while it is known."""
+        if self._noticed or not self.wall_known():
             return None
-        news = self._offset is None
-        self._offset = wall - self._clock.monotonic()
-        return self._offset if news else None
+        self._noticed = True
+        return self.wall() - self.monotonic()

@@ -5,15 +5,16 @@ Rules of this file: it turns wire records into inbox entries; the store keeps th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rataccess.objects import MAX_OBJECT_BYTES, Memory, Service
-from rataccess.store import Inbound
-from rataccess.wire import RESERVED_QUEUES, WireRecord
+from rataccess.numbers import MAX_NUMBER
+from rataccess.objects import MAX_OBJECT_BYTES, Service
+from rataccess.store import Inbound, Store
+from rataccess.wire import BASE, RESERVED_QUEUES, Message, WireRecord
 
 _RESERVED = {queue_id: name for name, queue_id in RESERVED_QUEUES.items()}
 _MOST_PARTIAL = 2 * MAX_OBJECT_BYTES
 """Bytes of unfinished objects held at most: a service cannot make the device run out of memory."""
+MOST_TOLD = 16
+"""Unfinished objects, and ranges of each, that a request tells of."""
 
 
 class Assembly:
@@ -43,47 +44,61 @@ class Assembly:
 class Inflow:
     """What comes from one service."""
 
-    def __init__(self, service: Service, memory: Memory) -> None:
+    def __init__(self, service: Service, store: Store) -> None:
         self._service = service
-        self._memory = memory
+        self._store = store
         self._assemblies: dict[int, Assembly] = {}
+        self.received = store.received(service)
+        """The numbers that have arrived, or that the service has given up."""
 
-    def accept(self, records: Sequence[WireRecord]) -> list[Inbound]:
-        """The whole, named objects that `records` complete."""
-        accepted = []
-        for record in records:
-            self._learn(record)
-            body = self._body(record)
-            if body is not None:
-                accepted.append(Inbound(record.number, self._queue(record.queue_id), body, record.captured_at))
-        return accepted
+    def take(self, message: Message) -> list[Inbound]:
+        """Keep what `message` brings; returns the objects that are whole now, and in the inbox.
 
-    def partial(self) -> dict[int, list[int]]:
-        """The ranges held of unfinished objects, as control 2 tells them."""
-        return {number: [at for span in each.held for at in span] for number, each in self._assemblies.items()}
+        Raises `StoreError` where the store does not take them: nothing is acknowledged then, and all of it comes again.
+        """
+        received = self.received.copy()
+        base = message.control.get(BASE)
+        if type(base) is int and 0 < base <= MAX_NUMBER:
+            received.raise_floor(base - 1)
+        objects = []
+        for record in message.records:
+            if record.number not in received and (body := self._body(record)) is not None:
+                self._learn(record)
+                objects.append(Inbound(record.number, self._queue(record.queue_id), body, record.captured_at))
+                received.add(record.number)
+        if received != self.received:
+            self._store.receive(self._service, objects, received)
+            self.received = received
+        for number in [number for number in self._assemblies if number in received]:
+            del self._assemblies[number]  # kept up to here: a store that refuses does not make the parts come again
+        return objects
+
+    def partial(self, most_records: int = MOST_TOLD, most_ranges: int = MOST_TOLD) -> dict[int, list[int]]:
+        """The ranges held of unfinished objects, as control 2 tells them; less than that where they are many."""
+        told = sorted(self._assemblies)[:most_records]
+        return {number: [at for span in self._assemblies[number].held[:most_ranges] for at in span] for number in told}
 
     def _body(self, record: WireRecord) -> bytes | None:
         if record.offset is None or record.total is None:
             return record.body
         assembly = self._assemblies.get(record.number)
         if assembly is None or len(assembly.data) != record.total:
-            if sum(len(each.data) for each in self._assemblies.values()) + record.total > _MOST_PARTIAL:
+            others = sum(len(each.data) for number, each in self._assemblies.items() if number != record.number)
+            if others + record.total > _MOST_PARTIAL:
                 return None  # not acknowledged, so it comes again when there is room
             assembly = self._assemblies[record.number] = Assembly(record.total)
+        self._learn(record)
         assembly.add(record.offset, record.body)
-        if not assembly.whole:
-            return None
-        del self._assemblies[record.number]
-        return bytes(assembly.data)
+        return bytes(assembly.data) if assembly.whole else None
 
     def _learn(self, record: WireRecord) -> None:
         if record.queue is not None and record.queue_id not in _RESERVED:
             key = f"queue/{self._service}/{record.queue_id}"
-            if self._memory.get(key) != record.queue.encode():
-                self._memory.put(key, record.queue.encode())
+            if self._store.get(key) != record.queue.encode():
+                self._store.put(key, record.queue.encode())
 
     def _queue(self, queue_id: int) -> str:
         if queue_id in _RESERVED:
             return _RESERVED[queue_id]
-        name = self._memory.get(f"queue/{self._service}/{queue_id}")
+        name = self._store.get(f"queue/{self._service}/{queue_id}")
         return name.decode() if name else f"#{queue_id}"

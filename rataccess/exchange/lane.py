@@ -1,16 +1,12 @@
-"""What is in flight over one link for one service, and how much may be.
+"""One link as one exchange uses it: how much may be in flight, and when to try again.
 
-Rules of this file: windows, tokens, time-outs; no message is built or read here.
+Rules of this file: windows and pauses; no message is built or read here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import dataclass, field
-
-from rataccess.exchange.staging import Outgoing
-from rataccess.security import RequestIdentity
 
 FIRST_WINDOW = 10.0
 """Messages in flight before anything was answered (RFC 6928 allows ten segments)."""
@@ -20,21 +16,8 @@ URGENT_EXTRA = 4
 MOST_PAUSE = 30.0
 """Seconds between attempts over a link that answers nothing."""
 
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One request that may still be answered."""
-
-    token: bytes
-    identity: RequestIdentity
-    lane: Lane
-    sent_at: float
-    parts: list[tuple[Outgoing, int, int]]
-    """Records, each with the byte range carried; 0, 0 for the whole."""
-    live: bool = True
-    """Whether it still counts for the window and the time-out."""
-    timer: asyncio.TimerHandle | None = None
-    flags: frozenset[str] = frozenset()
+LEAST_PAUSE = 0.001
+"""Seconds: a shorter rest would end before the clock has moved, again and again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,11 +33,18 @@ class Lane:
     silent_at: float = float("-inf")
     answered_at: float = float("-inf")
     not_before: float = 0.0
+    """Silence, or refusals of the service: only probes go before this."""
+    shut_until: float = 0.0
+    """The link itself takes nothing (busy, duty cycle, budget, trouble): not even a probe goes before this."""
     probe: bool = False
     """A probe is wanted."""
     told_link: bool = False
     """Whether the service knows that what comes from here came over this link."""
     pause: asyncio.TimerHandle | None = None
+    limit: int | None = None
+    """Bytes of the largest packet, where the link refused one that its hints allow."""
+    fruitless: int = 0
+    """Answers in a row that acknowledged nothing of what was sent."""
 
     def answered(self, now: float) -> None:
         """A request was answered: grow the window."""
@@ -76,30 +66,32 @@ class Lane:
         self.silent += 1
         self.not_before = now + min(MOST_PAUSE, timeout * 2.0 ** min(self.silent - 1, 12)) * jitter
 
+    def in_vain(self, now: float, jitter: float) -> None:
+        """An answer acknowledged nothing of what it answers: the service cannot take it now; ask ever less often."""
+        self.fruitless += 1
+        self.not_before = now + min(MOST_PAUSE, 0.5 * 2.0 ** min(self.fruitless, 12)) * jitter
+
+    def pause_left(self, now: float) -> float:
+        """Seconds until something may be sent; 0 or less for now."""
+        return max(self.shut_until, float("-inf") if self.probe else self.not_before) - now
+
+    def wait(self, seconds: float) -> None:
+        """Look again in so many seconds."""
+        if self.pause:
+            self.pause.cancel()
+        self.pause = asyncio.get_running_loop().call_later(max(LEAST_PAUSE, seconds), self.wake.set)
+
+    def close(self) -> None:
+        """No timer is left."""
+        if self.pause:
+            self.pause.cancel()
+
     def restart(self) -> None:
         """The link begins anew."""
         self.window, self.in_flight, self.silent, self.not_before = FIRST_WINDOW, 0, 0, 0.0
         self.told_link = self.probe = False
+        self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 
     def open_for(self, urgent: bool) -> bool:
         """Whether one more request may be in flight."""
         return self.in_flight < self.window + (URGENT_EXTRA if urgent else 0)
-
-
-class Tokens:
-    """Tokens as short as can be: one byte while few requests are in flight (RFC 7252 section 5.3.1)."""
-
-    def __init__(self, source: random.Random) -> None:
-        self._random = source
-        self._next = source.randrange(256)
-
-    def new(self, taken: dict[bytes, Flight]) -> bytes:
-        """One that is not in `taken`."""
-        for _ in range(16):
-            self._next = (self._next + 1) & 0xFF
-            token = bytes([self._next])
-            if token not in taken:
-                return token
-        while (token := self._random.randbytes(2)) in taken:
-            pass
-        return token

@@ -1,13 +1,15 @@
 """Records on their way from the store to a packet.
 
 Rules of this file: it pages records in from the store, most urgent first, and takes back what was not delivered.  It
-sends nothing and decides nothing.  Memory is bounded: a page for each urgency, plus what is in flight.
+sends nothing and decides nothing.  Each record is in memory once (`items`), from being read until the store announces that
+it is settled.  Memory is bounded: a page for each urgency, what is passed over, and what is in flight.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from rataccess.objects import Service, Urgency
 from rataccess.store import Record, Store
@@ -16,15 +18,32 @@ from rataccess.wire import RESERVED_QUEUES, WireRecord
 PAGE_RECORDS = 512
 PAGE_BYTES = 1024 * 1024
 MOST_PASSED_OVER = 4096
-"""Records that no link may carry now are stepped over, this many at most, to reach those that one may."""
+"""Records that no link may carry now are stepped over; more than this many are forgotten, and read again later."""
+PAGES_AT_ONCE = 4
+"""Pages read in one pass over records that no link may carry: reading holds up the event loop."""
+
+Part = tuple["Outgoing", int, int]
+"""A record and the byte range of it that one message carries; 0, 0 for the whole."""
 
 
 class Outgoing:
     """One record while it is staged or in flight."""
 
-    __slots__ = ("flights", "missing", "record", "settled", "wire")
+    __slots__ = ("alone", "flights", "missing", "record", "settled", "staged", "wire")
 
     def __init__(self, record: Record) -> None:
+        self.flights = 0
+        self.settled = False
+        self.staged = False
+        """Whether it waits in staging: it is there once at most."""
+        self.alone = False
+        """Whether it travels in messages of its own: the service refused one that it was in."""
+        self.missing: list[tuple[int, int]] | None = None
+        """Byte ranges that wait to be sent, where the record is too large for one packet."""
+        self.show(record)
+
+    def show(self, record: Record) -> None:
+        """Take over what the store says of it now."""
         self.record = record
         reserved = RESERVED_QUEUES.get(record.queue)
         self.wire = WireRecord(
@@ -35,18 +54,9 @@ class Outgoing:
             record.captured_at,
             None if record.queue_known or reserved is not None else record.queue,
         )
-        self.flights = 0
-        self.settled = False
-        self.missing: list[tuple[int, int]] | None = None
-        """Byte ranges that wait to be sent, where the record is too large for one packet."""
 
     def __repr__(self) -> str:
         return f"<Outgoing {self.record.number} {self.record.urgency.name} flights={self.flights}>"
-
-    @property
-    def constrained(self) -> bool:
-        """Whether the record itself restricts the links."""
-        return self.record.max_cost is not None or bool(self.record.links)
 
     def split(self) -> list[tuple[int, int]]:
         """The ranges that wait, from now on kept."""
@@ -55,12 +65,17 @@ class Outgoing:
         return self.missing
 
     def give_back(self, start: int, end: int) -> None:
-        """The range was not delivered."""
-        self.split().append((start, end))
-        self.split().sort()
+        """The range was not delivered; neighbours become one, so that a larger packet can take them together."""
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted([*(self.missing or []), (start, end)]):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        self.missing = merged
 
     def hold_only(self, held: Iterable[tuple[int, int]]) -> None:
-        """The peer says which ranges it holds: all the others wait."""
+        """The peer says which ranges it holds: all the others wait; all of it where nothing would be left to say."""
         self.missing, at = [], 0
         for start, end in sorted(held):
             if start > at:
@@ -68,6 +83,7 @@ class Outgoing:
             at = max(at, end)
         if at < len(self.record.body):
             self.missing.append((at, len(self.record.body)))
+        self.missing = self.missing or [(0, len(self.record.body))]
 
 
 class Staging:
@@ -76,47 +92,145 @@ class Staging:
     def __init__(self, store: Store, service: Service) -> None:
         self._store = store
         self._service = service
+        self.items: dict[int, Outgoing] = {}
+        """By number: what was read and is not settled, staged or not."""
+        self.unfinished = False
+        """Whether a pass ended because it had read enough, not because nothing was left."""
         self._ready: dict[Urgency, deque[Outgoing]] = {urgency: deque() for urgency in Urgency}
         self._cursor: dict[Urgency, int] = dict.fromkeys(Urgency, 0)
         self._more: dict[Urgency, bool] = dict.fromkeys(Urgency, True)
+        self._forgotten: dict[Urgency, int] = {}
 
     def arrived(self, urgency: Urgency) -> None:
         """The store has something new of that urgency."""
         self._more[urgency] = True
 
+    def settled(self, numbers: Iterable[int]) -> None:
+        """The store announced that these are done with."""
+        for number in numbers:
+            item = self.items.pop(number, None)
+            if item is not None:
+                item.settled = True
+
     def top(self) -> Urgency | None:
         """The highest urgency of which something waits."""
         for urgency in reversed(Urgency):
-            if self._ready[urgency] or (self._more[urgency] and self._fill(urgency)):
+            ready = self._ready[urgency]
+            while ready and ready[0].settled:
+                ready.popleft()
+            if ready or (self._more[urgency] and self._fill(urgency)):
                 return urgency
         return None
 
-    def pull(self, urgency: Urgency, permits: Callable[[Outgoing], bool]) -> Outgoing | None:
-        """Take out the first that `permits` allows, or `None`."""
-        ready, index = self._ready[urgency], 0
+    def pull(
+        self, urgency: Urgency, permits: Callable[[Outgoing], bool], start: int = 0
+    ) -> tuple[Outgoing | None, int]:
+        """Take out the first from place `start` on that `permits` allows, or `None`; and the place to go on from."""
+        ready, index, pages = self._ready[urgency], start, 0
         while True:
             while index < len(ready):
-                if ready[index].settled:
-                    del ready[index]
-                elif permits(ready[index]):
-                    found = ready[index]
-                    del ready[index]
-                    return found
-                else:
+                item = ready[index]
+                if not item.settled and not permits(item):
                     index += 1
-            if index >= MOST_PASSED_OVER or not self._more[urgency] or not self._fill(urgency):
-                return None
+                    continue
+                del ready[index]
+                if not item.settled:
+                    item.staged = False
+                    return item, index
+            if not self._more[urgency]:
+                return None, index
+            if pages == PAGES_AT_ONCE:
+                self.unfinished = True
+                return None, index
+            if index >= MOST_PASSED_OVER:
+                index -= self._forget(urgency)
+            pages += 1
+            if not self._fill(urgency):
+                return None, index
 
     def put_back(self, items: Iterable[Outgoing]) -> None:
-        """Let `items` wait again, before all others of their urgency, in order."""
+        """Let `items` wait again, before all others of their urgency, in order; what waits already, stays."""
         for item in sorted(items, key=lambda item: item.record.number, reverse=True):
-            self._ready[item.record.urgency].appendleft(item)
+            if not item.staged and not item.settled:
+                item.staged = True
+                self._ready[item.record.urgency].appendleft(item)
+
+    def untake(self, parts: Iterable[Part]) -> None:
+        """These parts of a message were not sent after all, or not delivered."""
+        waiting = []
+        for item, start, end in parts:
+            if end:
+                item.give_back(start, end)
+            if end or item.flights == 0:
+                waiting.append(item)
+        self.put_back(waiting)
+
+    def again(self, record: Record) -> None:
+        """Let a record wait that the store has found due for sending once more; nothing where it is under way already."""
+        if record.number not in self.items:
+            item = self.items[record.number] = Outgoing(record)
+            self.put_back([item])
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Forget records that the store brings back by itself (those that were handed over)."""
+        for number in numbers:
+            item = self.items.pop(number, None)
+            if item is not None and item.staged:
+                self._ready[item.record.urgency].remove(item)
+
+    def rewind(self) -> None:
+        """Decisions may come out otherwise: read again what was forgotten."""
+        for urgency, number in self._forgotten.items():
+            self._cursor[urgency] = min(self._cursor[urgency], number - 1)
+            self._more[urgency] = True
+        self._forgotten.clear()
+
+    def name_known(self, queue_id: int) -> None:
+        """The service knows what that queue is called: it is not named any more."""
+        for item in self.items.values():
+            if item.wire.queue is not None and item.wire.queue_id == queue_id:
+                item.show(replace(item.record, queue_known=True))
+
+    def dated(self, boot: bytes, offset: float, now: float) -> None:
+        """Time is known: what `Store.restamp` does to the file, for what was read before."""
+        for item in self.items.values():
+            record = item.record
+            captured = record.captured_at
+            if record.time_known or captured is None:
+                continue
+            true = record.monotonic + offset if record.boot == boot else None
+            expires = record.expires_at
+            if expires is not None:
+                expires += (now if true is None else true) - captured
+            item.show(replace(record, captured_at=true, expires_at=expires, time_known=true is not None))
+
+    def _forget(self, urgency: Urgency) -> int:
+        """Let a page of what was passed over last go; returns how many places became free."""
+        ready, lowest = self._ready[urgency], self._forgotten.get(urgency)
+        kept: list[Outgoing] = []
+        for _ in range(min(PAGE_RECORDS, len(ready))):
+            item = ready.pop()
+            if item.flights or item.missing is not None or item.alone:
+                kept.append(item)
+                continue
+            item.staged = False
+            self.items.pop(item.record.number, None)
+            lowest = item.record.number if lowest is None else min(lowest, item.record.number)
+        ready.extend(reversed(kept))
+        if lowest is not None:
+            self._forgotten[urgency] = lowest
+        return PAGE_RECORDS - len(kept)
 
     def _fill(self, urgency: Urgency) -> bool:
+        last = self._store.last_number(self._service)
         page = self._store.waiting(self._service, urgency, self._cursor[urgency], PAGE_RECORDS, PAGE_BYTES)
-        # a page that fills neither limit was the end of what had been committed; later arrivals are announced
-        self._more[urgency] = len(page) == PAGE_RECORDS or sum(len(record.body) for record in page) > PAGE_BYTES // 8
+        # a page may be cut by count or by size: only the last number of all proves that nothing follows
+        self._more[urgency] = bool(page) and page[-1].number < last
         if page:
             self._cursor[urgency] = page[-1].number
-            self._ready[urgency].extend(map(Outgoing, page))
+        for record in page:
+            if record.number not in self.items:
+                item = self.items[record.number] = Outgoing(record)
+                item.staged = True
+                self._ready[urgency].append(item)
         return bool(page)

@@ -1,0 +1,117 @@
+"""The requests of one exchange that may still be answered.
+
+Rules of this file: tokens, who is in flight, who is late; no message is built or read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+from rataccess.exchange.lane import Lane
+from rataccess.exchange.staging import Part
+from rataccess.security import RequestIdentity
+
+MOST_LATE = 512
+"""Overdue requests whose late answer is still taken; the oldest go first."""
+LATEST = 247.0
+"""Seconds after which an answer is not waited for any more (EXCHANGE_LIFETIME, RFC 7252 section 4.8.2); its token is free
+again, so that tokens stay short.  What an operator took may be answered from its mailbox much later."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request that may still be answered."""
+
+    token: bytes
+    identity: RequestIdentity
+    lane: Lane
+    sent_at: float
+    parts: list[Part]
+    """Records, each with the byte range carried; 0, 0 for the whole."""
+    live: bool = True
+    """Whether it still counts for the window and the time-out."""
+    timer: asyncio.TimerHandle | None = None
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The records that it carries, or parts of them."""
+        return [item.record.number for item, _, _ in self.parts]
+
+
+class Flights:
+    """By token."""
+
+    def __init__(self, source: random.Random) -> None:
+        self._random = source
+        self._next = source.randrange(256)
+        self._flights: dict[bytes, Flight] = {}
+        self._late: dict[bytes, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def token(self) -> bytes:
+        """One that is free, as short as can be: one byte while few requests wait (RFC 7252 section 5.3.1)."""
+        for _ in range(256 if len(self._flights) < 256 else 0):
+            self._next = (self._next + 1) & 0xFF
+            token = bytes([self._next])
+            if token not in self._flights:
+                return token
+        while (token := self._random.randbytes(2)) in self._flights:
+            pass
+        return token
+
+    def launch(self, flight: Flight) -> None:
+        """It is about to leave."""
+        self._flights[flight.token] = flight
+        flight.lane.in_flight += 1
+        for item, _, _ in flight.parts:
+            item.flights += 1
+
+    def land(self, flight: Flight) -> None:
+        """It no longer counts for window and time-out."""
+        flight.live = False
+        flight.lane.in_flight -= 1
+        if flight.timer:
+            flight.timer.cancel()
+        for item, _, _ in flight.parts:
+            item.flights -= 1
+
+    def find(self, token: bytes) -> Flight | None:
+        """The request with that token."""
+        return self._flights.get(token)
+
+    def over(self, lane: Lane) -> list[Flight]:
+        """What is in flight over one link."""
+        return [each for each in self._flights.values() if each.lane is lane and each.live]
+
+    def answered(self, flight: Flight) -> None:
+        """Its token is free again."""
+        self._flights.pop(flight.token, None)
+        self._late.pop(flight.token, None)
+
+    def late(self, flight: Flight, until: float) -> None:
+        """It has landed, and its answer is taken all the same up to `until` (monotonic)."""
+        self._late[flight.token] = until
+        while len(self._late) > MOST_LATE:
+            self._drop(next(iter(self._late)))
+
+    def prune(self, now: float) -> None:
+        """Give up those that were late for too long."""
+        for token in [token for token, until in self._late.items() if until <= now]:
+            self._drop(token)
+
+    def close(self) -> None:
+        """Forget all; no timer is left."""
+        for flight in self._flights.values():
+            if flight.timer:
+                flight.timer.cancel()
+        self._flights.clear()
+        self._late.clear()
+
+    def _drop(self, token: bytes) -> None:
+        del self._late[token]
+        self._flights.pop(token, None)

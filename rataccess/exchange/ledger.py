@@ -1,0 +1,191 @@
+"""What became of records: acknowledged, refused, handed over, settled.
+
+Rules of this file: it applies what answers say to staging and store; it sends nothing and knows no token.  A record is
+settled by the service's acknowledgement, over whatever link that comes, and stays in memory until the store has announced
+that it is written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rataccess.access import Access, Kind
+from rataccess.exchange.flights import Flight
+from rataccess.exchange.staging import Outgoing, Staging
+from rataccess.numbers import NumberSet
+from rataccess.objects import ReceiptState, Service
+from rataccess.store import Store
+
+RESEND_AFTER = 6 * 3600.0
+"""Seconds that a record which the operator took (handover) waits for its acknowledgement."""
+MOST_HANDED = 4096
+"""Records handed over in an earlier run that an acknowledgement can settle before they are due again."""
+ASIDE = 3600.0
+"""Seconds that a record waits which the service refused although it travelled alone: a newer service may take it."""
+Span = tuple[int, int]
+
+
+class Ledger:
+    """One service's."""
+
+    def __init__(self, service: Service, store: Store, access: Access, staging: Staging) -> None:
+        self._service = service
+        self._store = store
+        self._access = access
+        self._staging = staging
+        self._settling: set[int] = set()
+        self._aside: dict[int, float] = {}
+        self.handed: dict[int, int] = {}
+        """Records that the operator has, by number: the queue id to be confirmed with them, or 0."""
+        self.peer_floor: int | None = None
+        """Up to where the service has acknowledged, as it said last."""
+        self._floor_told_at = float("-inf")
+        self.news: set[str] = {"hello"}
+        """What the service is to be told, of `hello`, `acknowledge`, `base`: reason enough for a request that is free."""
+        for record in store.due_for_resend(service, float("inf"), MOST_HANDED):
+            self.handed[record.number] = 0 if record.queue_known else record.queue_id
+
+    @property
+    def drained(self) -> bool:
+        """Whether every record of this service is settled, and the store has said so."""
+        if self._settling or self._staging.items:
+            return False
+        return not any(
+            records for (service, _), (records, _) in self._store.depth().items() if service is self._service
+        )
+
+    def settled(self, numbers: Sequence[int]) -> None:
+        """The store has written down that these records are settled: delivered, expired, dropped or replaced."""
+        self._settling.difference_update(numbers)
+        self._staging.settled(numbers)
+        for number in numbers:
+            self.handed.pop(number, None)
+            self._aside.pop(number, None)
+
+    # --- acknowledgements ----------------------------------------------------------------------------------------------
+
+    def acknowledged(self, numbers: NumberSet, flight: Flight | None, link: str, now: float) -> None:
+        """The service says which numbers have arrived, in answer to `flight` or unasked."""
+        self._learn_floor(numbers, flight, now)
+        arrived = [number for number in (flight.numbers if flight else ()) if number in numbers]
+        self.deliver([*arrived, *(number for number in self.handed if number in numbers)], link)
+        gaps = next(numbers.ranges(), None) is not None
+        if gaps and numbers.floor == self.peer_floor and numbers.floor + 1 < self._store.base(self._service):
+            self.news.add("base")  # a hole that nothing will ever fill: expired, dropped or replaced records
+
+    def _learn_floor(self, numbers: NumberSet, flight: Flight | None, now: float) -> None:
+        if self.peer_floor is not None and numbers.floor < self.peer_floor:
+            if flight is None or flight.sent_at <= self._floor_told_at:
+                return  # said before what we know already
+            self._access.note(Kind.SERVICE, f"the {self._service} service has forgotten what it acknowledged")
+            self.news.add("base")
+        if numbers.floor != self.peer_floor:
+            self.peer_floor, self._floor_told_at = numbers.floor, now
+
+    def deliver(self, numbers: Iterable[int], link: str) -> None:
+        """These have arrived at the service, which told so over `link`."""
+        done = []
+        for number in sorted(set(numbers)):
+            item, queue_id = self._staging.items.get(number), self.handed.pop(number, None)
+            if (item is None and queue_id is None) or (item is not None and item.settled):
+                continue
+            if item is not None:
+                item.settled = True
+                queue_id = item.wire.queue_id if item.wire.queue is not None else queue_id
+            if queue_id:
+                self._store.confirm_queue(self._service, queue_id)
+                self._staging.name_known(queue_id)
+            done.append(number)
+        if done:
+            self._access.links[link].traffic.records += len(done)
+            self._settling.update(done)
+            self._store.settle(self._service, done, ReceiptState.DELIVERED)
+
+    def left_over(self, flight: Flight, told: object, live: bool) -> bool:
+        """Have parts of an answered flight wait again that the service does not hold; returns whether it took any.
+
+        `told` is control 2 of the answer: the byte ranges that the service holds of unfinished objects.
+        """
+        held = told if isinstance(told, dict) else {}
+        took, again = not flight.parts, []
+        for item, start, end in flight.parts:
+            if item.settled:
+                took = True
+                continue
+            spans = _spans(held.get(item.record.number), len(item.record.body))
+            has_it = bool(end) and any(low <= start and end <= high for low, high in spans)
+            took = took or has_it
+            if item.flights == 0 and end and spans:
+                item.hold_only(spans)
+                again.append(item)
+            elif live and not has_it:
+                if end:
+                    item.give_back(start, end)
+                if end or item.flights == 0:
+                    again.append(item)
+        self._staging.put_back(again)
+        return took
+
+    # --- refusals ------------------------------------------------------------------------------------------------------
+
+    def refused(self, flight: Flight, now: float) -> None:
+        """The service took the message for genuine and refused it whole: find the record that it cannot read.
+
+        Each goes alone from now on; one that was alone already is set aside, so that it holds up no other.
+        """
+        items = [item for item, _, _ in flight.parts if not item.settled]
+        if len(items) == 1 and items[0].alone:
+            number = items[0].record.number
+            self._aside[number] = now + ASIDE
+            text = f"the {self._service} service cannot read record {number}; set aside, to be tried again in an hour"
+            self._access.note(Kind.SERVICE, text)
+            return
+        for item in items:
+            item.alone = True
+        self._staging.untake([part for part in flight.parts if not part[0].settled])
+
+    def retry(self, now: float) -> None:
+        """Records that were set aside for long enough wait again."""
+        due = [number for number, until in self._aside.items() if until <= now]
+        for number in due:
+            del self._aside[number]
+        items = [self._staging.items[number] for number in due if number in self._staging.items]
+        for item in items:
+            item.missing = None
+        self._staging.put_back(items)
+
+    # --- handover ------------------------------------------------------------------------------------------------------
+
+    def hand_over(self, flight: Flight, now: float) -> list[int]:
+        """The operator took a landed flight (`now` in wall seconds): which records it has whole by now."""
+        whole: dict[int, Outgoing] = {
+            item.record.number: item
+            for item, _, end in flight.parts
+            if not item.settled and item.flights == 0 and (not end or not item.missing)
+        }
+        for number, item in whole.items():
+            self.handed[number] = item.wire.queue_id if item.wire.queue is not None else 0
+        self._staging.drop(whole)
+        if whole:
+            self._store.hand_over(self._service, list(whole), now + RESEND_AFTER)
+        return list(whole)
+
+    def resend(self, now: float) -> None:
+        """Have what was handed over long ago (`now` in wall seconds) sent again, over whatever link there is."""
+        for record in self._store.due_for_resend(self._service, now, 64):
+            self._staging.again(record)
+            self._store.hand_over(self._service, [record.number], now + RESEND_AFTER)
+
+    def dated(self, now: float) -> None:
+        """The wall clock was put right: what the operator has is due as long from now as it was."""
+        if self.handed:
+            self._store.hand_over(self._service, list(self.handed), now + RESEND_AFTER)
+
+
+def _spans(told: object, size: int) -> list[Span]:
+    """Byte ranges as a peer told them, or none where they cannot be."""
+    if not isinstance(told, list) or len(told) % 2:
+        return []
+    if any(type(edge) is not int or not 0 <= edge <= size for edge in told):
+        return []
+    return [(low, high) for low, high in zip(told[::2], told[1::2], strict=True) if low < high]

@@ -1,0 +1,166 @@
+"""What comes in for one exchange: answers to its requests, and requests of the service's own.
+
+Rules of this file: it reads messages and says who is to act on them (ledger, inflow, access); it sends nothing but answers.
+Whatever arrives, a request in flight is either answered or still in flight: no record is lost between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from rataccess.access import Kind
+from rataccess.clock import EARLIEST_PLAUSIBLE
+from rataccess.errors import ObjectError, ProtectionFailed, RataccessError, SecurityError, StoreError
+from rataccess.exchange.flights import Flight
+from rataccess.security import BAD_REQUEST, CHANGED, Request, SecureContext, peek
+from rataccess.transport import Packet
+from rataccess.wire import BASE, MORE, PARTIAL, TIME, Message, decode_message
+
+if TYPE_CHECKING:
+    from rataccess.exchange.exchange import Exchange
+
+_log = logging.getLogger("rataccess.exchange")
+
+REFUSED_PAUSE = 1.0
+"""Seconds of rest after the service refused a message."""
+LATEST_PLAUSIBLE = 2.0**32
+"""Seconds since 1970 (2106): a service that tells a later time, or one before the first of these libraries, is wrong."""
+
+
+class Reception:
+    """The ear of one exchange, whose packets `context` unprotects."""
+
+    def __init__(self, exchange: Exchange, context: SecureContext) -> None:
+        self._exchange = exchange
+        self._context = context
+        self._replies: set[asyncio.Task[None]] = set()
+        self.dropped = 0
+        """Packets that were malformed, forged, replayed or unasked for."""
+
+    async def aclose(self) -> None:
+        """Give up answers that are not sent yet."""
+        for task in self._replies:
+            task.cancel()
+        await asyncio.gather(*self._replies, return_exceptions=True)
+
+    def take(self, link: str, data: bytes) -> None:
+        """A packet for this service's context: an answer, or a request of the service's own."""
+        try:
+            header = peek(data)
+            if header.kind == "request":
+                self._serve(link, self._context.unprotect_request(data))
+            elif header.kind == "response":
+                self._answer(link, header.token, data)
+        except ProtectionFailed as error:
+            self.dropped += 1
+            _log.debug("%s over %s: dropped a packet: %s", self._exchange.service, link, error)
+        except (StoreError, SecurityError) as error:
+            _log.warning("%s over %s: what came was not kept: %s", self._exchange.service, link, error)
+
+    # --- answers -------------------------------------------------------------------------------------------------------
+
+    def _answer(self, link: str, token: bytes, data: bytes) -> None:
+        exchange = self._exchange
+        flight = exchange.flights.find(token)
+        if flight is None:
+            self.dropped += 1
+            return
+        response = self._context.unprotect_response(data, flight.identity)
+        now, live = exchange.monotonic(), flight.live
+        if live:
+            exchange.flights.land(flight)
+            flight.lane.answered(now)
+        exchange.flights.answered(flight)
+        flight.lane.wake.set()
+        message = self._read(response.body) if response.code == CHANGED else None
+        if message is None:
+            self._complain(flight, response.code, live)
+            return
+        if "link" in flight.flags:
+            flight.lane.told_link = True
+        measured = live and link == flight.lane.link
+        exchange.access.answered(link, exchange.service, now - flight.sent_at if measured else None)
+        if not response.body:  # a service that says only 2.04
+            exchange.ledger.deliver([item.record.number for item, _, end in flight.parts if not end], link)
+        try:
+            self._apply(message, link, flight)
+            self._take(message)
+        finally:
+            if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live):
+                flight.lane.fruitless = 0
+            elif live:
+                flight.lane.in_vain(now, exchange.jitter())
+
+    def _read(self, body: bytes) -> Message | None:
+        try:
+            return decode_message(body, floor=self._exchange.inflow.received.floor, now=self._exchange.wall())
+        except ObjectError as error:
+            self.dropped += 1
+            _log.warning("%s: a genuine message that is malformed: %s", self._exchange.service, error)
+            return None
+
+    def _complain(self, flight: Flight, code: int, live: bool) -> None:
+        """The service took the request for genuine and refused it, or its answer cannot be read."""
+        exchange = self._exchange
+        text = f"the {exchange.service} service answered {code >> 5}.{code & 31:02d} to a request"
+        if code == CHANGED:
+            text += " with something that is no message"
+        exchange.access.note(Kind.SERVICE, text)
+        _log.error("%s; its %d record(s) wait", text, len(flight.parts))
+        now = exchange.monotonic()
+        flight.lane.not_before = now + (REFUSED_PAUSE if flight.parts else 10 * REFUSED_PAUSE)
+        exchange.ledger.news |= flight.flags & {"acknowledge", "base"}
+        if live and code == BAD_REQUEST:
+            exchange.ledger.refused(flight, now)
+        elif live:
+            exchange.ledger.left_over(flight, None, live)
+
+    def _apply(self, message: Message, link: str, flight: Flight | None) -> None:
+        exchange, control = self._exchange, message.control
+        if message.acknowledged is not None:
+            exchange.ledger.acknowledged(message.acknowledged, flight, link, exchange.monotonic())
+        told = control.get(TIME)
+        if type(told) is int and EARLIEST_PLAUSIBLE * 1000 <= told < LATEST_PLAUSIBLE * 1000:
+            exchange.ask_time = False
+            exchange.observer.time_told(told / 1000)
+        if control.get(MORE) is True:
+            exchange.probe(link)
+
+    def _take(self, message: Message) -> None:
+        """Records of the service's own."""
+        if not (message.records or BASE in message.control):
+            return
+        objects = self._exchange.inflow.take(message)
+        self._exchange.ledger.news.add("acknowledge")
+        if objects:
+            self._exchange.observer.objects_arrived(objects)
+
+    # --- requests of the service's own ---------------------------------------------------------------------------------
+
+    def _serve(self, link: str, request: Request) -> None:
+        """Apply it, then answer it."""
+        exchange = self._exchange
+        exchange.access.answered(link, exchange.service, None)
+        message, code, body = self._read(request.body), BAD_REQUEST, b""
+        if message is not None:
+            self._apply(message, link, None)
+            self._take(message)
+            code, body = CHANGED, exchange.composer.acknowledgement(link)
+        exchange.keep_replay_window()
+        data = self._context.protect_response(request, code, body, message_id=exchange.message_id())
+        task = asyncio.get_running_loop().create_task(self._reply(link, data))
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+
+    async def _reply(self, link: str, data: bytes) -> None:
+        news = self._exchange.ledger.news
+        owed = "acknowledge" in news
+        news.discard("acknowledge")
+        try:
+            await self._exchange.access.send(link, Packet(data, self._exchange.service))
+        except RataccessError as error:
+            if owed:
+                news.add("acknowledge")
+            _log.debug("%s over %s: an answer was not sent: %s", self._exchange.service, link, error)
