@@ -337,10 +337,14 @@ class Exchange:
         """Decisions may come out otherwise now."""
         for name, lane in self._lanes.items():
             lane.limit = None
-            if self.ledger.handed and self.in_use(name) and self.free(name) and not lane.told_link:
+            if self.ledger.handed and not lane.told_link and self._answers_for_free(name):
                 self.ledger.news.add("hello")  # an acknowledgement that is free spares sending again what costs
         self.staging.rewind()
         self.wake()
+
+    def _answers_for_free(self, link: str) -> bool:
+        hints = self.access.links[link].link.hints
+        return self.in_use(link) and self.free(link) and hints is not None and not hints.acknowledges_handover
 
     def probe(self, link: str) -> None:
         """Ask for an answer over `link`, whatever policy says of records; nothing while it is down."""

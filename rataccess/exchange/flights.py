@@ -34,6 +34,8 @@ class Flight:
     """Whether it still counts for the window and the time-out."""
     timer: asyncio.TimerHandle | None = None
     flags: frozenset[str] = frozenset()
+    handed: bool = False
+    """Whether the operator took it: what the service does not hold yet may still be on its way."""
 
     @property
     def numbers(self) -> list[int]:

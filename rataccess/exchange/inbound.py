@@ -5,7 +5,8 @@ Rules of this file: it turns wire records into inbox entries; the store keeps th
 
 from __future__ import annotations
 
-from rataccess.numbers import MAX_NUMBER
+from rataccess.errors import StoreFull
+from rataccess.numbers import MAX_NUMBER, NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES, Service
 from rataccess.store import Inbound, Store
 from rataccess.wire import BASE, RESERVED_QUEUES, Message, WireRecord
@@ -54,24 +55,40 @@ class Inflow:
     def take(self, message: Message) -> list[Inbound]:
         """Keep what `message` brings; returns the objects that are whole now, and in the inbox.
 
-        Raises `StoreError` where the store does not take them: nothing is acknowledged then, and all of it comes again.
+        Where the inbox has no room for all, as many as it has room for.  Raises `StoreError` where the store takes
+        nothing: nothing is acknowledged then, and all of it comes again.
         """
-        received = self.received.copy()
+        void = self.received.copy()
         base = message.control.get(BASE)
         if type(base) is int and 0 < base <= MAX_NUMBER:
-            received.raise_floor(base - 1)
-        objects = []
+            void.raise_floor(base - 1)
+        objects = dict[int, Inbound]()
         for record in message.records:
-            if record.number not in received and (body := self._body(record)) is not None:
+            if record.number not in void and (body := self._body(record)) is not None:
                 self._learn(record)
-                objects.append(Inbound(record.number, self._queue(record.queue_id), body, record.captured_at))
-                received.add(record.number)
-        if received != self.received:
-            self._store.receive(self._service, objects, received)
-            self.received = received
-        for number in [number for number in self._assemblies if number in received]:
+                queue = self._queue(record.queue_id)
+                objects[record.number] = Inbound(record.number, queue, body, record.captured_at)
+        kept = self._keep(list(objects.values()), void)
+        for number in [number for number in self._assemblies if number in self.received]:
             del self._assemblies[number]  # kept up to here: a store that refuses does not make the parts come again
-        return objects
+        return kept
+
+    def _keep(self, objects: list[Inbound], void: NumberSet) -> list[Inbound]:
+        while True:
+            received = void.copy()
+            for each in objects:
+                received.add(each.number)
+            if received == self.received:
+                return []
+            try:
+                self._store.receive(self._service, objects, received)
+            except StoreFull:
+                if len(objects) < 2:
+                    raise
+                objects = objects[: len(objects) // 2]
+                continue
+            self.received = received
+            return objects
 
     def partial(self, most_records: int = MOST_TOLD, most_ranges: int = MOST_TOLD) -> dict[int, list[int]]:
         """The ranges held of unfinished objects, as control 2 tells them; less than that where they are many."""

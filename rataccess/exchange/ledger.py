@@ -112,6 +112,8 @@ class Ledger:
             if item.settled:
                 took = True
                 continue
+            if flight.handed:
+                continue
             spans = _spans(held.get(item.record.number), len(item.record.body))
             has_it = bool(end) and any(low <= start and end <= high for low, high in spans)
             took = took or has_it
@@ -158,6 +160,7 @@ class Ledger:
 
     def hand_over(self, flight: Flight, now: float) -> list[int]:
         """The operator took a landed flight (`now` in wall seconds): which records it has whole by now."""
+        flight.handed = True
         whole: dict[int, Outgoing] = {
             item.record.number: item
             for item, _, end in flight.parts

@@ -49,6 +49,12 @@ class Air:
         self.cured_by = "modem reset"
         self.faults: list[str] = []
         self.on_data: Callable[[], None] = lambda: None
+        self.hints: dict[str, Any] = {}
+        """What else the transport claims, such as `acknowledges_handover`."""
+        self.trouble: Callable[[Packet], Exception | None] = lambda packet: None
+        """What `send` raises, if anything."""
+        self.stuck: asyncio.Event | None = None
+        """While set to an event that is not set, `send` does not return."""
         AIRS[name] = self
 
     def set_carrier(self, up: bool) -> None:
@@ -169,7 +175,7 @@ class AirTransport(Transport):
     """Packets through the air."""
 
     def __init__(self, air: Air) -> None:
-        super().__init__(Hints("air", air.mtu, response_time=2 * air.delay))
+        super().__init__(Hints("air", **{"mtu": air.mtu, "response_time": 2 * air.delay, **air.hints}))
         self.air = air
         self.inbox: asyncio.Queue[Packet | ServiceRefused | None] = asyncio.Queue()
         self.closed = False
@@ -189,10 +195,14 @@ class AirTransport(Transport):
             raise Closed("closed")
         if not self.air.carrier:
             raise TransportBroken("no carrier")
+        if self.air.stuck is not None:
+            await self.air.stuck.wait()
+        if (trouble := self.air.trouble(packet)) is not None:
+            raise trouble
         if len(packet.data) > self.air.mtu:
             raise PacketTooLarge(len(packet.data), self.air.mtu)
         self.air.take(packet)
-        return None
+        return Handover(str(len(self.air.sent))) if self.hints.acknowledges_handover else None
 
     async def receive(self) -> Packet:
         found = await self.inbox.get()

@@ -181,7 +181,7 @@ def test_a_backlog_of_ten_thousand_drains_in_about_two_seconds() -> None:
                 await made.enqueue({"temp": 21.5, "hum": 48, "volt": 3.71, "n": n})
             made.airs["wifi"].set_carrier(True)
             while made.device.access.current is None:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.01)
             start = asyncio.get_running_loop().time()
             await until_delivered(made)
             assert asyncio.get_running_loop().time() - start <= 2.0, "virtual seconds, at 60 ms round trip"
