@@ -60,6 +60,7 @@ class Access:
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._views: list[LinkView] | None = None
         self._closing = False
+        self._budgets = False
         self.current: str | None = None
         """The link that ordinary records take now."""
         self.log = DecisionLog()
@@ -71,6 +72,7 @@ class Access:
     def add(self, link: Link) -> None:
         """Take `link` into the set; the order of calls breaks ties of policy."""
         budget = link.settings.budget
+        self._budgets = self._budgets or budget is not None
         self._standings[link.name] = Standing(
             link, Budget(link.name, budget, self._memory, self._clock) if budget else None
         )
@@ -109,21 +111,20 @@ class Access:
 
     def views(self) -> list[LinkView]:
         """Every link as policy sees it; budgets are read anew by `decide`."""
-        if self._views is None or any(standing.budget for standing in self._standings.values()):
+        if self._views is None or self._budgets:
             self._views = [standing.view() for standing in self._standings.values()]
         return self._views
 
     def decide(self, demand: Demand) -> Decision:
         """The link for `demand`; kept until something changes (not where a budget runs)."""
-        views = self.views()
-        if any(view.bytes_left is not None for view in views):
-            return choose(demand, views)
+        if self._budgets:
+            return choose(demand, self.views())
         key = (demand.urgency, demand.size, demand.max_cost, demand.links)
         found = self._decisions.get(key)
         if found is None:
             if len(self._decisions) > 256:
                 self._decisions.clear()
-            found = self._decisions[key] = choose(demand, views)
+            found = self._decisions[key] = choose(demand, self.views())
         return found
 
     def changed(self, cause: str) -> None:

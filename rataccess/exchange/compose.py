@@ -141,9 +141,9 @@ class Composer:
 
         try:
             for urgency in reversed(Urgency):
-                place = 0
+                place, plain = (0, 0), self._exchange.carries(lane, urgency)
                 while True:
-                    item, place = staging.pull(urgency, allowed, place)
+                    item, place = staging.pull(urgency, plain, allowed, place)
                     if item is None:
                         break
                     if not self._add(builder, item, parts, least):

@@ -204,11 +204,17 @@ class Exchange:
         record = item.record
         if self._expired(item):
             return False
+        if not item.bound:
+            return self.carries(lane, record.urgency)
         needed = LEAST_PACKET if record.max_cost is None else size
         decision = self.access.decide(Demand(self.service, record.urgency, needed, record.max_cost, record.links))
         if decision.link is None and record.links:
             self.access.wanted(record.links)
         return decision.link == lane.link
+
+    def carries(self, lane: Lane, urgency: Urgency) -> bool:
+        """Whether policy gives this lane's link records of that urgency which do not restrict the links themselves."""
+        return self.access.decide(Demand(self.service, urgency)).link == lane.link
 
     def _expired(self, item: Outgoing) -> bool:
         """Whether it is too late to send `item`; housekeeping settles it."""

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rataccess.exchange")
 
-WHILE_BUSY = 5.0
-"""Seconds between looks, while anything waits."""
+AT_MOST = 5.0
+"""Seconds between two looks, however much goes on: a deadline is told no later than that."""
+WHILE_BUSY = 60.0
+"""Seconds between looks while something waits and no deadline comes before.  Records that no link could carry are looked at
+afresh then: a budget may have been filled since."""
 WHILE_IDLE = 300.0
-LOOK_AGAIN = 60.0
-"""Seconds between fresh looks at records that no link could carry: a budget may have been filled since."""
+LOOK_AGAIN = WHILE_BUSY
 
 
 class Housekeeping:
@@ -41,27 +43,29 @@ class Housekeeping:
         rewound_at = self._clock.monotonic()
         while True:
             self.needed.clear()
-            busy = self._look()
-            if not busy:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(WHILE_IDLE):
-                        await self.needed.wait()
-            await asyncio.sleep(WHILE_BUSY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look()):
+                    await self.needed.wait()
+                    await asyncio.sleep(AT_MOST)
             if self._clock.monotonic() - rewound_at >= LOOK_AGAIN:
                 rewound_at = self._clock.monotonic()
                 self._exchange.staging.rewind()
-            self._exchange.wake()
+                self._exchange.wake()
 
-    def _look(self) -> bool:
-        """Settle, resend and forget what is due; returns whether anything waits."""
+    def _look(self) -> float:
+        """Settle, resend and forget what is due; returns after how many seconds to look again."""
         exchange, wall = self._exchange, self._clock.wall()
         try:
             if self._clock.wall_known():
                 self._store.expire(wall)
-            exchange.ledger.resend(wall)
-            exchange.ledger.retry(self._clock.monotonic())
+            if exchange.ledger.resend(wall) + exchange.ledger.retry(self._clock.monotonic()):
+                exchange.wake()
             exchange.flights.prune(self._clock.monotonic())
-            return not exchange.ledger.drained
+            if exchange.ledger.drained:
+                return WHILE_IDLE
+            exchange.staging.look_ahead()
         except RataccessError as error:
             _log.warning("%s: housekeeping failed: %s", exchange.service, error)
-            return True
+        deadlines = [item.record.expires_at for item in exchange.staging.items.values()]
+        soonest = min((at - wall for at in deadlines if at is not None), default=WHILE_BUSY)
+        return min(WHILE_BUSY, max(AT_MOST, soonest + 0.01))

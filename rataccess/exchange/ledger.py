@@ -146,8 +146,8 @@ class Ledger:
             item.alone = True
         self._staging.untake([part for part in flight.parts if not part[0].settled])
 
-    def retry(self, now: float) -> None:
-        """Records that were set aside for long enough wait again."""
+    def retry(self, now: float) -> int:
+        """Records that were set aside for long enough wait again; returns how many."""
         due = [number for number, until in self._aside.items() if until <= now]
         for number in due:
             del self._aside[number]
@@ -155,6 +155,7 @@ class Ledger:
         for item in items:
             item.missing = None
         self._staging.put_back(items)
+        return len(items)
 
     # --- handover ------------------------------------------------------------------------------------------------------
 
@@ -173,11 +174,14 @@ class Ledger:
             self._store.hand_over(self._service, list(whole), now + RESEND_AFTER)
         return list(whole)
 
-    def resend(self, now: float) -> None:
-        """Have what was handed over long ago (`now` in wall seconds) sent again, over whatever link there is."""
-        for record in self._store.due_for_resend(self._service, now, 64):
+    def resend(self, now: float) -> int:
+        """Have what was handed over long ago (`now` in wall seconds) sent again, over whatever link there is; returns how
+        many records that are."""
+        due = self._store.due_for_resend(self._service, now, 64)
+        for record in due:
             self._staging.again(record)
             self._store.hand_over(self._service, [record.number], now + RESEND_AFTER)
+        return len(due)
 
     def dated(self, now: float) -> None:
         """The wall clock was put right: what the operator has is due as long from now as it was."""

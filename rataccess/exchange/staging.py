@@ -22,6 +22,8 @@ MOST_PASSED_OVER = 4096
 PAGES_AT_ONCE = 4
 """Pages read in one pass over records that no link may carry: reading holds up the event loop."""
 
+Place = tuple[int, int]
+"""How far a pass over what waits has come, among plain records and among those that restrict the links."""
 Part = tuple["Outgoing", int, int]
 """A record and the byte range of it that one message carries; 0, 0 for the whole."""
 
@@ -54,6 +56,11 @@ class Outgoing:
             record.captured_at,
             None if record.queue_known or reserved is not None else record.queue,
         )
+
+    @property
+    def bound(self) -> bool:
+        """Whether the record itself restricts the links; those that do not are all judged alike."""
+        return self.record.max_cost is not None or bool(self.record.links)
 
     def __repr__(self) -> str:
         return f"<Outgoing {self.record.number} {self.record.urgency.name} flights={self.flights}>"
@@ -96,7 +103,9 @@ class Staging:
         """By number: what was read and is not settled, staged or not."""
         self.unfinished = False
         """Whether a pass ended because it had read enough, not because nothing was left."""
-        self._ready: dict[Urgency, deque[Outgoing]] = {urgency: deque() for urgency in Urgency}
+        self._ready: dict[tuple[Urgency, bool], deque[Outgoing]] = {
+            (urgency, bound): deque() for urgency in Urgency for bound in (False, True)
+        }
         self._cursor: dict[Urgency, int] = dict.fromkeys(Urgency, 0)
         self._more: dict[Urgency, bool] = dict.fromkeys(Urgency, True)
         self._forgotten: dict[Urgency, int] = {}
@@ -115,45 +124,55 @@ class Staging:
     def top(self) -> Urgency | None:
         """The highest urgency of which something waits."""
         for urgency in reversed(Urgency):
-            ready = self._ready[urgency]
-            while ready and ready[0].settled:
-                ready.popleft()
-            if ready or (self._more[urgency] and self._fill(urgency)):
+            for bound in (False, True):
+                ready = self._ready[urgency, bound]
+                while ready and ready[0].settled:
+                    ready.popleft()
+                if ready:
+                    return urgency
+            if self._more[urgency] and self._fill(urgency):
                 return urgency
         return None
 
+    def look_ahead(self) -> None:
+        """Read what waits, a page of each urgency, although nothing can be sent: for the deadlines."""
+        for urgency in Urgency:
+            if self._more[urgency] and len(self._ready[urgency, False]) < PAGE_RECORDS:
+                self._fill(urgency)
+
     def pull(
-        self, urgency: Urgency, permits: Callable[[Outgoing], bool], start: int = 0
-    ) -> tuple[Outgoing | None, int]:
-        """Take out the first from place `start` on that `permits` allows, or `None`; and the place to go on from."""
-        ready, index, pages = self._ready[urgency], start, 0
+        self, urgency: Urgency, plain: bool, permits: Callable[[Outgoing], bool], place: Place = (0, 0)
+    ) -> tuple[Outgoing | None, Place]:
+        """Take out the first from `place` on that `permits` allows, or `None`; and the place to go on from.
+
+        `plain`: whether records that do not restrict the links themselves may go at all.  They make the crowd, so they are
+        not looked at one by one where they may not; and behind them nothing is read, whoever takes them does that.
+        """
+        crowd, bound, pages = self._ready[urgency, False], self._ready[urgency, True], 0
+        i, j = place
         while True:
-            while index < len(ready):
-                item = ready[index]
-                if not item.settled and not permits(item):
-                    index += 1
-                    continue
-                del ready[index]
-                if not item.settled:
-                    item.staged = False
-                    return item, index
-            if not self._more[urgency]:
-                return None, index
+            i = _next(crowd, i, permits) if plain else len(crowd)
+            j = _next(bound, j, permits)
+            if i < len(crowd) and (j == len(bound) or crowd[i].record.number < bound[j].record.number):
+                return _take(crowd, i), (i, j)
+            if j < len(bound):
+                return _take(bound, j), (i, j)
+            if not (plain and self._more[urgency]):
+                return None, (i, j)
             if pages == PAGES_AT_ONCE:
                 self.unfinished = True
-                return None, index
-            if index >= MOST_PASSED_OVER:
-                index -= self._forget(urgency)
+                return None, (i, j)
+            if j >= MOST_PASSED_OVER:
+                j -= self._forget(urgency)
             pages += 1
-            if not self._fill(urgency):
-                return None, index
+            self._fill(urgency)
 
     def put_back(self, items: Iterable[Outgoing]) -> None:
         """Let `items` wait again, before all others of their urgency, in order; what waits already, stays."""
         for item in sorted(items, key=lambda item: item.record.number, reverse=True):
             if not item.staged and not item.settled:
                 item.staged = True
-                self._ready[item.record.urgency].appendleft(item)
+                self._ready[item.record.urgency, item.bound].appendleft(item)
 
     def untake(self, parts: Iterable[Part]) -> None:
         """These parts of a message were not sent after all, or not delivered."""
@@ -176,7 +195,7 @@ class Staging:
         for number in numbers:
             item = self.items.pop(number, None)
             if item is not None and item.staged:
-                self._ready[item.record.urgency].remove(item)
+                self._ready[item.record.urgency, item.bound].remove(item)
 
     def rewind(self) -> None:
         """Decisions may come out otherwise: read again what was forgotten."""
@@ -206,7 +225,7 @@ class Staging:
 
     def _forget(self, urgency: Urgency) -> int:
         """Let a page of what was passed over last go; returns how many places became free."""
-        ready, lowest = self._ready[urgency], self._forgotten.get(urgency)
+        ready, lowest = self._ready[urgency, True], self._forgotten.get(urgency)
         kept: list[Outgoing] = []
         for _ in range(min(PAGE_RECORDS, len(ready))):
             item = ready.pop()
@@ -232,5 +251,24 @@ class Staging:
             if record.number not in self.items:
                 item = self.items[record.number] = Outgoing(record)
                 item.staged = True
-                self._ready[urgency].append(item)
+                self._ready[urgency, item.bound].append(item)
         return bool(page)
+
+
+def _next(ready: deque[Outgoing], index: int, permits: Callable[[Outgoing], bool]) -> int:
+    """The first place from `index` on of one that is permitted; those that are settled go."""
+    while index < len(ready):
+        if ready[index].settled:
+            del ready[index]
+        elif permits(ready[index]):
+            break
+        else:
+            index += 1
+    return index
+
+
+def _take(ready: deque[Outgoing], index: int) -> Outgoing:
+    item = ready[index]
+    del ready[index]
+    item.staged = False
+    return item

@@ -71,13 +71,13 @@ def test_staging_gives_in_order_takes_back_once_and_forgets_what_is_settled() ->
         store.enqueue(NewRecord(S, "q", encode(n), Urgency.ALARM if n == 4 else Urgency.ROUTINE))
     staging = Staging(store, S)
     assert staging.top() is Urgency.ALARM
-    taken = [staging.pull(Urgency.ROUTINE, lambda item: item.record.number != 2)[0] for _ in range(2)]
+    taken = [staging.pull(Urgency.ROUTINE, True, lambda item: item.record.number != 2)[0] for _ in range(2)]
     assert [item.record.number for item in taken if item] == [1, 3]
     staging.put_back(item for item in [*taken, *taken] if item)
     staging.settled([3])
-    order, place = [], 0
+    order, place = [], (0, 0)
     while True:
-        item, place = staging.pull(Urgency.ROUTINE, lambda item: True, place)
+        item, place = staging.pull(Urgency.ROUTINE, True, lambda item: True, place)
         if item is None:
             break
         order.append(item.record.number)
