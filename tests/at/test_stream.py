@@ -44,7 +44,7 @@ class Ends:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - not everything that is waited for is an event
+            while not condition():
                 await asyncio.sleep(0)
 
     def hang_up(self) -> None:

@@ -179,7 +179,7 @@ class World:
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait, at most 10 s, until `true`: what the virtual modem has seen is told by nobody."""
         async with asyncio.timeout(10):
-            while not true():  # noqa: ASYNC110
+            while not true():
                 await asyncio.sleep(0.01)
 
     async def asked(self, prefix: str) -> None:

@@ -6,10 +6,10 @@ import importlib
 from pathlib import Path
 
 import pytest
-from tests.config.test_parse import GOOD
 
 from rataccess.config import load
 from rataccess.errors import ConfigurationError
+from tests.config.test_parse import GOOD
 
 
 @pytest.fixture

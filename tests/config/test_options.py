@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 from msgspec import Meta
-from tests.config.test_parse import GOOD
 
 from rataccess.config import check_options, parse
 from rataccess.errors import ConfigurationError
+from tests.config.test_parse import GOOD
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

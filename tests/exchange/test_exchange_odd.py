@@ -8,9 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from air import Air
-from system_world import SystemWorld
-from test_invariants import LINKS, in_virtual_time, until_delivered, world
 
 from rataccess.access import Kind
 from rataccess.channel import AsyncReceipt
@@ -22,6 +19,9 @@ from rataccess.services import admin
 from rataccess.services.inbound import Inbound
 from rataccess.services.session import Session
 from rataccess.transport import Packet
+from tests.system.air import Air
+from tests.system.system_world import SystemWorld
+from tests.system.test_invariants import LINKS, in_virtual_time, until_delivered, world
 
 ONE = {"wifi": LINKS["wifi"]}
 SATELLITE = {"sat": "order = 9", "wifi": "order = 1"}

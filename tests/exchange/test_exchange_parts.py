@@ -34,7 +34,7 @@ def record(number: int, **changes: Any) -> Record:
     return Record(**{**values, **changes})
 
 
-def memory_store(**limits: int) -> Store:
+def memory_store(**limits: Any) -> Store:
     return Store.open(None, StoreSettings(**limits), SystemClock(), threaded=False)
 
 

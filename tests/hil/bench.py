@@ -125,7 +125,7 @@ def lines(said: bytes) -> list[str]:
 async def eventually(holds: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait until something holds that nothing announces; raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110
+        while not holds():
             await asyncio.sleep(0)
 
 

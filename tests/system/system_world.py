@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import air as air_module
-from air import Air
-
+import tests.system.air as air_module
 from rataccess import registry
 from rataccess.clock import LoopClock
 from rataccess.config import Configuration, parse
@@ -26,6 +24,7 @@ from rataccess.services import admin, provisioning, settings
 from rataccess.services.core import ServiceCore
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.store import ServiceStore
+from tests.system.air import Air
 
 registry.DRIVERS["air"] = f"{air_module.__name__}:AirDriver"
 registry.TRANSPORTS["air"] = f"{air_module.__name__}:AirTransport"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import looptime
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from system_world import SystemWorld
 
 from rataccess.objects import ReceiptState, Service, Urgency
+from tests.system.system_world import SystemWorld
 
 LINKS = {"wifi": "order = 1\nfailback_after = 5", "lte": "order = 2\nfailback_after = 5"}
 SHM = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -252,14 +251,6 @@ def test_invariant_6_any_bytes_from_the_network_do_no_harm(noise: list[bytes], d
             assert made.delivered() == made.accepted
 
     in_virtual_time(scene())
-
-
-@pytest.fixture(autouse=True)
-def _no_leftover_airs() -> Iterator[None]:
-    yield
-    import air
-
-    air.AIRS.clear()
 
 
 def test_expired_and_dropped_records_are_told_and_leave_no_hole() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from system_world import SystemWorld
-from test_invariants import LINKS, in_virtual_time, until_delivered, world
 
 from rataccess.access import Kind
 from rataccess.objects import Service, Urgency
 from rataccess.services import admin
+from tests.system.system_world import SystemWorld
+from tests.system.test_invariants import LINKS, in_virtual_time, until_delivered, world
 
 ONE_WAY = 0.030
 MARGIN = 0.010
