@@ -27,7 +27,7 @@ from rataccess.errors import Closed, DeadlineExceeded, StoreError
 from rataccess.exchange import Exchange
 from rataccess.keys import FileKeyStore, KeyStore
 from rataccess.objects import ReceiptState, Service, Urgency, encode
-from rataccess.store import Inbound, NewRecord, Store
+from rataccess.store import Inbound, NewRecord, Store, StoreTrouble
 from rataccess.transport import Hints
 
 _log = logging.getLogger("rataccess")
@@ -84,6 +84,7 @@ class AsyncDevice:
         self._clockwatch: asyncio.Task[None] | None = None
         self._receipts = Receipts()
         self._closed = False
+        self._told_trouble: StoreTrouble | None = None
         self.threaded_store = True
         """Whether the store has a writer thread of its own; off for simulations in virtual time."""
 
@@ -161,8 +162,14 @@ class AsyncDevice:
         store.on_settled(lambda service, numbers, state: bridge.post(lambda: self._settled(service, numbers, state)))
         access.start()
         self._clockwatch = asyncio.create_task(self._watch_clock(), name="rataccess clock")
-        if store.trouble is not None:
-            self.report({"event": "store", "text": str(store.trouble)})
+        self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """Report what is wrong with the store's file, once for each new trouble."""
+        trouble = self._store.trouble if self._store else None
+        if trouble is not None and trouble != self._told_trouble:
+            self._told_trouble = trouble
+            self.report({"event": "store", "text": str(trouble)})
 
     async def aclose(self) -> None:
         """Close everything without waiting for records; idempotent.  Who waits for something gets `Closed`."""
@@ -188,6 +195,7 @@ class AsyncDevice:
     def _settled(self, service: Service, numbers: Sequence[int], state: ReceiptState) -> None:
         self._receipts.move(service, numbers, state)
         self._exchanges[service].settled(numbers)
+        self._tell_trouble()
 
     def time_told(self, wall: float) -> None:
         """For the exchange: the management service says that it is `wall` now."""

@@ -15,6 +15,7 @@ from rataccess.access import Access
 from rataccess.clock import Clock
 from rataccess.config import Configuration, LinkSettings, check_options
 from rataccess.driver import Bearer, Driver, DriverContext
+from rataccess.errors import KeyStoreError
 from rataccess.exchange import replay_key
 from rataccess.keys import KeyStore
 from rataccess.link import Link
@@ -44,7 +45,15 @@ def endpoints(configuration: Configuration) -> dict[Service, Endpoint]:
 
 
 def contexts(keys: KeyStore, store: Store) -> dict[Service, SecureContext]:
-    """One OSCORE context for each service; nothing is shared between them."""
+    """One OSCORE context for each service; nothing is shared between them.
+
+    Raises `KeyStoreError` where the store has lost the sender sequence numbers: with the same keys, nonces would repeat.
+    """
+    if store.trouble is not None and store.trouble.counters_lost:
+        raise KeyStoreError(
+            f"{store.trouble}: the sender sequence numbers of these keys are lost, and using one twice would give the keys "
+            "away; provision the device again, into a new folder"
+        )
     return {
         service: SecureContext(
             sender_id=keys.device_id(service),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from rataccess.access import Access, Standing
 from rataccess.errors import RataccessError
 from rataccess.store import Store
+
+_log = logging.getLogger("rataccess")
 
 MOST_PATH = 107
 """Bytes of a UNIX socket's path (sockaddr_un, unix(7))."""
@@ -71,8 +74,11 @@ class ControlSocket:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> None:
-        """Listen; a path too long for a UNIX socket means that there is none (`rataccess status` then reads the store)."""
+        """Listen.  Where the path is too long for a UNIX socket there is none; a warning says so."""
         if len(os.fsencode(self._path)) > MOST_PATH:
+            _log.warning(
+                "no control socket: %s is longer than %d bytes; use a shorter state folder", self._path, MOST_PATH
+            )
             return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
