@@ -46,6 +46,8 @@ class Standing:
         self.suspicion = Suspicion.NONE
         self.suspected_at = 0.0
         self.overdue = 0
+        self.accuser: Service | None = None
+        """Whose unanswered request began the suspicion."""
         self.failures = 0
         self.probation = False
         self.stable_from = 0.0

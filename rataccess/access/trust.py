@@ -22,6 +22,9 @@ DOUBT_AFTER = 0.5
 CHANCES = 2
 """Probes that a suspected link may leave unanswered, while another answers, before it counts as dead.  Records do not wait
 for that; a late answer is no reason to change links (with one packet in ten ten times too late, one chance was too few)."""
+ACQUITTALS = 2
+"""So often in a row a link is cleared by one service of what the other one's silence made it suspect of, before that other
+service counts as down: once may be a lost packet."""
 
 
 class Trust:
@@ -32,6 +35,7 @@ class Trust:
         self._clock = clock
         self.down: set[Service] = set()
         """Services that do not answer over links that work."""
+        self._unanswered: dict[Service, int] = {}
 
     # --- answers and their absence -------------------------------------------------------------------------------------
 
@@ -45,14 +49,25 @@ class Trust:
         if service in self.down:
             self.down.discard(service)
             self._access.note(Kind.SERVICE, f"the {service} service answers again (over {name})")
+        self._unanswered.pop(service, None)
         doubted = standing.suspicion
         standing.clear()
+        if doubted:
+            self._acquit(standing, service)
         if standing.probation and now >= standing.stable_from and standing.link.ready:
             standing.probation = False
             self._access.changed(f"{name} is back, proven and stable for {standing.settings.failback_after:g} s")
         elif doubted:
             self._access.changed(f"{name} answers again")
         self._watch_others(name)
+
+    def _acquit(self, standing: Standing, witness: Service) -> None:
+        """The link lives: twice in a row, and it is the other service that does not answer."""
+        accuser, standing.accuser = standing.accuser, None
+        if accuser is not None and accuser is not witness:
+            self._unanswered[accuser] = self._unanswered.get(accuser, 0) + 1
+            if self._unanswered[accuser] >= ACQUITTALS:
+                self.service_silent(standing.name, accuser)
 
     def _watch_others(self, name: str) -> None:
         """This link answers: links whose answers are overdue have a few time-outs more to show that they live."""
@@ -85,6 +100,7 @@ class Trust:
         first = standing.suspicion is Suspicion.NONE
         dead = standing.suspect(now)
         if first:
+            standing.accuser = service
             standing.later("doubt", max(DOUBT_AFTER, standing.timer.timeout), lambda: self._doubt(standing))
             for other, user in self._access.users.items():
                 if other is not service:
