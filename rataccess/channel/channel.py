@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cbor2
+
 from rataccess.access import Access
 from rataccess.channel.bridge import Bridge
 from rataccess.channel.environment import KEY as ENVIRONMENT
@@ -28,6 +30,8 @@ _log = logging.getLogger("rataccess")
 OBJECTS = "$objects"
 ENVIRONMENT_QUEUE = "$environment"
 MOST_QUEUE_NAME = 64
+MOST_DEPTH = 64
+"""Containers within containers, as many as a receiver follows (rataccess/wire.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class AsyncChannel:
         if unknown:
             known = ", ".join(self._parts.access.links)
             raise ConfigurationError(f"links {unknown!r} are not configured; configured: {known}")
-        return self._new(encode(value), queue, Urgency(urgency), ttl, max_cost, tuple(links))
+        return self._new(_readable(encode(value)), queue, Urgency(urgency), ttl, max_cost, tuple(links))
 
     def _new(
         self,
@@ -163,7 +167,7 @@ class AsyncChannel:
         """The record that carries a named object; the local copy has the new value already."""
         if not 1 <= len(name) <= MOST_QUEUE_NAME or name.startswith("$"):
             raise ObjectError(f"object name {name!r}: 1 to {MOST_QUEUE_NAME} characters, not beginning with $")
-        body = encode([name, value])
+        body = _readable(encode([name, value]))
         self._parts.store.put_object(self.service, name, encode(value))
         return self._new(body, OBJECTS, Urgency(urgency), replaces=name)
 
@@ -252,6 +256,15 @@ class AsyncManagementChannel(AsyncChannel):
     def __init__(self, parts: Parts) -> None:
         super().__init__(Service.MANAGEMENT, parts)
         self.env = Environment(parts.store)
+
+
+def _readable(body: bytes) -> bytes:
+    """`body`, of which the other end can make an object again; `ObjectError` else: it would be refused there for ever."""
+    try:
+        cbor2.loads(body, max_depth=MOST_DEPTH)
+    except Exception as error:
+        raise ObjectError(f"the object could not be read at the other end: {error}") from error
+    return body
 
 
 def _resolve(waiter: asyncio.Future[AsyncReceipt], outcome: AsyncReceipt | Exception) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from cbor2 import CBORTag
 
 from rataccess.channel.bridge import Bridge
 from rataccess.clock import LoopClock
@@ -15,6 +16,10 @@ from rataccess.objects import ReceiptState, Service, Urgency, encode
 from rataccess.services import admin
 from tests.system.system_world import SystemWorld
 from tests.system.test_invariants import in_virtual_time, until_delivered, world
+
+DEEP: list[Any] = []
+for _ in range(70):
+    DEEP = [DEEP]
 
 
 async def ticks(made: SystemWorld, seconds: int = 3) -> None:
@@ -313,6 +318,8 @@ def test_leaving_the_block_closes_whatever_happens_to_the_flush() -> None:
         ({"ttl": float("nan")}, ObjectError),
         ({"links": ["nonexistent"]}, ConfigurationError),
         ({"value": object()}, ObjectError),
+        ({"value": DEEP}, ObjectError),
+        ({"value": CBORTag(0, "no date")}, ObjectError),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], error: type[Exception]) -> None:

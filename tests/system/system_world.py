@@ -74,6 +74,8 @@ class SystemWorld:
         self.configuration: Configuration = parse(text, source="test", environ={})
         self.device: AsyncDevice | None = None
         self.accepted: dict[int, Object] = {}
+        self.commands = 0
+        """Objects given to the solution service for the device, numbered from 0."""
         self.faults: list[str] = []
 
     # --- services ------------------------------------------------------------------------------------------------------
@@ -112,6 +114,16 @@ class SystemWorld:
         if self.device:
             await self.device.aclose()
             self.device = None
+
+    async def crash_device(self) -> None:
+        """As a power cut leaves it: what closing would still have written is not there."""
+        if self.device:
+            state, copy = self.folder / "device", self.folder / "as it was"
+            shutil.copytree(state, copy, ignore=shutil.ignore_patterns("*.sock"))
+            await self.kill_device()
+            shutil.rmtree(state)
+            copy.rename(state)
+            state.chmod(0o700)
 
     async def start(self) -> AsyncDevice:
         for service in Service:

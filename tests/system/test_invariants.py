@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rataccess.objects import ReceiptState, Service, Urgency
+from rataccess.services import admin
 from tests.system.system_world import SystemWorld
 
 LINKS = {"wifi": "order = 1\nfailback_after = 5", "lte": "order = 2\nfailback_after = 5"}
@@ -57,6 +58,8 @@ DEEDS = st.sampled_from(
         "refuse",
         "service",
         "device",
+        "crash",
+        "command",
         "records",
         "records",
         "burst",
@@ -82,10 +85,26 @@ def test_invariant_1_and_7_every_accepted_record_is_delivered_exactly_once(
             await made.enqueue({"last": True})
             await until_delivered(made)
             assert made.delivered() == made.accepted
+            assert await _commands(made) == list(range(made.commands))
             made.check_nonces()
             assert not made.faults
 
     in_virtual_time(scene())
+
+
+async def _commands(made: SystemWorld) -> list[object]:
+    """What has come down, in order, once the services had time to say it."""
+    assert made.device
+    for _ in range(90):
+        made.tick()
+        await asyncio.sleep(1)
+        if not any(each.waiting for each in admin.list_devices(made.folder / "solution.sqlite")):
+            break
+        await made.enqueue({"hello": 1})
+    found: list[object] = []
+    while (value := await made.device.solution.dequeue(0)) is not None:
+        found.append(value)
+    return found
 
 
 async def _do(made: SystemWorld, deed: str, link: str, service: Service) -> None:
@@ -109,6 +128,14 @@ async def _do(made: SystemWorld, deed: str, link: str, service: Service) -> None
     elif deed == "device":
         await made.kill_device()
         await made.start_device()
+    elif deed == "crash":
+        await made.crash_device()
+        await made.start_device()
+    elif deed == "command":
+        for _ in range(3):
+            admin.enqueue_inbound(made.folder / "solution.sqlite", "T", "commands", made.commands)
+            made.commands += 1
+        made.tick()
     else:
         for _ in range(60 if deed == "burst" else 3):
             number = len(made.accepted)
@@ -195,9 +222,9 @@ def test_invariant_3_no_budget_is_exceeded_not_even_by_restarts() -> None:
             for day in range(3):
                 for n in range(400):
                     await made.enqueue({"day": day, "n": n, "pad": b"p" * 60})
-                for _ in range(4):
+                for hour in range(4):
                     await asyncio.sleep(3600)
-                    await made.kill_device()
+                    await (made.crash_device() if hour % 2 else made.kill_device())
                     await made.start_device()
                 air = made.airs["lte"]
                 billed = sum(-(-len(data) // 100) * 100 for _, data in air.sent)
