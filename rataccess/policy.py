@@ -130,11 +130,11 @@ def choose(demand: Demand, links: Sequence[LinkView]) -> Decision:
 
 def _passed_over(link: LinkView, others: Sequence[LinkView]) -> str | None:
     sound = [other for other in others if other.suspicion is Suspicion.NONE and not other.probation]
+    if link.suspicion is Suspicion.CONFIRMED or link.probation:
+        return _doubt(link)
     if link.suspicion is Suspicion.UNANSWERED:
         sound = [other for other in sound if other.free]
         return _doubt(link) if sound else None
-    if link.suspicion is Suspicion.CONFIRMED or link.probation:
-        return _doubt(link)
     return None
 
 

@@ -109,6 +109,8 @@ def test_an_overdue_answer_moves_records_to_a_free_link_only() -> None:
     assert choose(demand, [wifi, replace(free, bytes_left=10_000)]).link == "wifi", "a budget is money"
     assert choose(demand, [replace(wifi, suspicion=Suspicion.CONFIRMED), dear]).link == "sat"
     assert choose(demand, [replace(wifi, suspicion=Suspicion.NONE, probation=True), dear]).link == "sat"
+    doubly = replace(wifi, probation=True)
+    assert choose(demand, [doubly, replace(free, bytes_left=10_000)]).link == "lte", "it failed before"
     last = choose(demand, [replace(wifi, suspicion=Suspicion.CONFIRMED)])
     assert last.link == "wifi"
     assert "least doubtful" in last.reason

@@ -438,7 +438,7 @@ def test_records_that_no_link_may_carry_hold_up_none_behind_them(monkeypatch: py
             assert await free.wait(5) is ReceiptState.DELIVERED
             assert len(exchange_of(made).staging.items) <= 64 + 5 * 16, "memory is bounded"
             made.airs["lte"].set_carrier(True)
-            await until_delivered(made, 600)
+            await until_delivered(made, 30)
             assert made.delivered() == made.accepted
             assert {r.link for r in admin.records(made.folder / "solution.sqlite") if r.number != free.number} == {
                 "lte"
