@@ -29,7 +29,7 @@ from rataccess.exchange.ledger import Ledger
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
 from rataccess.exchange.staging import Outgoing, Staging
 from rataccess.objects import Service, Urgency
-from rataccess.policy import LEAST_PACKET, Demand
+from rataccess.policy import LEAST_PACKET, Decision, Demand
 from rataccess.security import SecureContext
 from rataccess.store import Inbound, Store
 from rataccess.transport import Handover, Packet
@@ -89,6 +89,7 @@ class Exchange:
         self._random = random
         self._message_id = random.randrange(65_536)
         self.staging = Staging(store, service)
+        self.staging.hopeless = self._hopeless
         self.flights = Flights(random)
         self.ledger = Ledger(service, store, access, self.staging)
         self.inflow = Inflow(service, store)
@@ -206,11 +207,18 @@ class Exchange:
             return False
         if not item.bound:
             return self.carries(lane, record.urgency)
-        needed = LEAST_PACKET if record.max_cost is None else size
-        decision = self.access.decide(Demand(self.service, record.urgency, needed, record.max_cost, record.links))
+        decision = self._decide(item, size)
         if decision.link is None and record.links:
             self.access.wanted(record.links)
         return decision.link == lane.link
+
+    def _decide(self, item: Outgoing, size: int) -> Decision:
+        record = item.record
+        needed = LEAST_PACKET if record.max_cost is None else size
+        return self.access.decide(Demand(self.service, record.urgency, needed, record.max_cost, record.links))
+
+    def _hopeless(self, item: Outgoing) -> bool:
+        return self._decide(item, LEAST_PACKET).link is None
 
     def carries(self, lane: Lane, urgency: Urgency) -> bool:
         """Whether policy gives this lane's link records of that urgency which do not restrict the links themselves."""

@@ -109,6 +109,8 @@ class Staging:
         self._cursor: dict[Urgency, int] = dict.fromkeys(Urgency, 0)
         self._more: dict[Urgency, bool] = dict.fromkeys(Urgency, True)
         self._forgotten: dict[Urgency, int] = {}
+        self.hopeless: Callable[[Outgoing], bool] = lambda item: True
+        """Whether no link may carry a record now."""
 
     def arrived(self, urgency: Urgency) -> None:
         """The store has something new of that urgency."""
@@ -146,7 +148,8 @@ class Staging:
         """Take out the first from `place` on that `permits` allows, or `None`; and the place to go on from.
 
         `plain`: whether records that do not restrict the links themselves may go at all.  They make the crowd, so they are
-        not looked at one by one where they may not; and behind them nothing is read, whoever takes them does that.
+        not looked at one by one where they may not; and behind them nothing is read, whoever takes them does that.  What was
+        forgotten is read again once most of what was kept has gone.
         """
         crowd, bound, pages = self._ready[urgency, False], self._ready[urgency, True], 0
         i, j = place
@@ -157,13 +160,17 @@ class Staging:
                 return _take(crowd, i), (i, j)
             if j < len(bound):
                 return _take(bound, j), (i, j)
-            if not (plain and self._more[urgency]):
+            if urgency in self._forgotten and len(bound) < PAGE_RECORDS:
+                self._rewind(urgency)
+            if not (self._more[urgency] and (plain or not crowd)):
                 return None, (i, j)
             if pages == PAGES_AT_ONCE:
                 self.unfinished = True
                 return None, (i, j)
-            if j >= MOST_PASSED_OVER:
-                j -= self._forget(urgency)
+            if len(bound) >= MOST_PASSED_OVER:
+                if not self._forget(urgency):
+                    return None, (i, j)  # all of them have a link, which is about to take them
+                j = len(bound)
             pages += 1
             self._fill(urgency)
 
@@ -199,10 +206,12 @@ class Staging:
 
     def rewind(self) -> None:
         """Decisions may come out otherwise: read again what was forgotten."""
-        for urgency, number in self._forgotten.items():
-            self._cursor[urgency] = min(self._cursor[urgency], number - 1)
-            self._more[urgency] = True
-        self._forgotten.clear()
+        for urgency in tuple(self._forgotten):
+            self._rewind(urgency)
+
+    def _rewind(self, urgency: Urgency) -> None:
+        self._cursor[urgency] = min(self._cursor[urgency], self._forgotten.pop(urgency) - 1)
+        self._more[urgency] = True
 
     def name_known(self, queue_id: int) -> None:
         """The service knows what that queue is called: it is not named any more."""
@@ -223,22 +232,22 @@ class Staging:
                 expires += (now if true is None else true) - captured
             item.show(replace(record, captured_at=true, expires_at=expires, time_known=true is not None))
 
-    def _forget(self, urgency: Urgency) -> int:
-        """Let a page of what was passed over last go; returns how many places became free."""
-        ready, lowest = self._ready[urgency, True], self._forgotten.get(urgency)
-        kept: list[Outgoing] = []
-        for _ in range(min(PAGE_RECORDS, len(ready))):
+    def _forget(self, urgency: Urgency) -> bool:
+        """Let a page go of those read last that no link may carry now; returns whether there were any."""
+        ready, lowest = self._ready[urgency, True], self._forgotten.get(urgency, 0)
+        kept, gone = deque[Outgoing](), 0
+        while ready and gone < PAGE_RECORDS:
             item = ready.pop()
-            if item.flights or item.missing is not None or item.alone:
-                kept.append(item)
+            if item.flights or item.missing is not None or item.alone or not self.hopeless(item):
+                kept.appendleft(item)
                 continue
             item.staged = False
             self.items.pop(item.record.number, None)
-            lowest = item.record.number if lowest is None else min(lowest, item.record.number)
-        ready.extend(reversed(kept))
-        if lowest is not None:
+            lowest, gone = min(lowest or item.record.number, item.record.number), gone + 1
+        ready.extend(kept)
+        if gone:
             self._forgotten[urgency] = lowest
-        return PAGE_RECORDS - len(kept)
+        return gone > 0
 
     def _fill(self, urgency: Urgency) -> bool:
         last = self._store.last_number(self._service)

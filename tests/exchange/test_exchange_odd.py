@@ -447,6 +447,32 @@ def test_records_that_no_link_may_carry_hold_up_none_behind_them(monkeypatch: py
     in_virtual_time(scene())
 
 
+def test_records_for_one_link_are_found_behind_many_for_another_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "MOST_PASSED_OVER", 64)
+    monkeypatch.setattr(staging, "PAGE_RECORDS", 16)
+    links = {**LINKS, "sat": "order = 9"}
+
+    async def scene() -> None:
+        async with world(links=links) as made:
+            assert made.device
+            made.airs["sat"].set_carrier(False)
+            await asyncio.sleep(1)
+            for n in range(300):
+                await made.enqueue({"sat": n}, links=["sat"])
+            for n in range(50):
+                await made.enqueue({"plain": n})
+                receipt = await made.device.solution.enqueue({"lte": n}, links=["lte"])
+                made.accepted[receipt.number] = {"lte": n}
+            assert await receipt.wait(30) is ReceiptState.DELIVERED
+            await asyncio.sleep(5)
+            assert len(made.delivered()) == 100
+            made.airs["sat"].set_carrier(True)
+            await until_delivered(made, 30)
+            assert made.delivered() == made.accepted
+
+    in_virtual_time(scene())
+
+
 def test_a_large_record_behind_small_ones_is_found() -> None:
     async def scene() -> None:
         async with world(links=ONE) as made:
