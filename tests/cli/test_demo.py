@@ -63,8 +63,14 @@ def start(folder: Path, *arguments: str, prefix: tuple[str, ...] = (), terminal:
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=output if terminal is None else terminal,
             stderr=output if terminal is None else terminal,
+            preexec_fn=_as_in_a_shell,
         )
     return Run(folder, process)
+
+
+def _as_in_a_shell() -> None:
+    """Where the tests run in the background of a script, SIGINT is ignored and children inherit that (POSIX sh, 2.11)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def namespaces() -> set[str]:
