@@ -599,3 +599,113 @@ def test_store_full_is_told_to_who_enqueues() -> None:
             assert not [entry for entry in made.device.access.log if entry.kind is Kind.STORE]
 
     in_virtual_time(scene())
+
+
+def test_a_store_that_fails_amid_a_message_takes_no_record_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with world(links=ONE) as made:
+            assert made.device
+            await asyncio.sleep(1)
+            real = made.device.store.waiting
+
+            def waiting(service: Service, urgency: Urgency, *arguments: Any) -> Any:
+                if urgency is Urgency.BULK:
+                    raise DiskFull("cannot be read")
+                return real(service, urgency, *arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(made.device.store, "waiting", waiting)
+                await made.enqueue({"low": 1}, urgency=Urgency.BULK)
+                for n in range(5):
+                    await made.enqueue({"n": n, "blob": bytes(1500)})
+                await asyncio.sleep(5)
+            await until_delivered(made, 30)
+            assert made.delivered() == made.accepted
+
+    in_virtual_time(scene())
+
+
+def test_flush_waits_until_the_store_has_announced_what_it_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with world(links=ONE) as made:
+            device = made.device
+            assert device
+            loop, real = asyncio.get_running_loop(), device._settled
+            monkeypatch.setattr(device, "_settled", lambda *arguments: loop.call_later(7, real, *arguments))
+            receipt = await device.solution.enqueue({"n": 1})
+            await asyncio.sleep(1)
+            assert not any(count for count, _ in device.store.depth().values())
+            await device.flush(30)
+            assert receipt.state is ReceiptState.DELIVERED
+
+    in_virtual_time(scene())
+
+
+def test_a_record_whose_time_is_over_is_not_sent_although_nobody_has_settled_it_yet() -> None:
+    async def scene() -> None:
+        async with world(links=ONE) as made:
+            assert made.device
+            await asyncio.sleep(1)
+            made.airs["wifi"].trouble = first(1, lambda packet: NotNow("busy", 3.0))
+            stale = await made.device.solution.enqueue({"stale": 1}, ttl=2)
+            await made.enqueue({"fresh": 1})
+            await asyncio.sleep(4.5)
+            assert made.delivered() == made.accepted
+            await asyncio.sleep(10)
+            assert stale.state is ReceiptState.EXPIRED
+            assert made.delivered() == made.accepted
+
+    in_virtual_time(scene())
+
+
+@pytest.mark.parametrize(("mtu", "size"), [(60, 37), (61, 300), (75, 2000)])
+def test_over_a_link_so_small_that_its_name_and_a_record_do_not_go_together(mtu: int, size: int) -> None:
+    async def scene() -> None:
+        async with world() as made:
+            made.airs["wifi"].mtu = made.airs["lte"].mtu = mtu
+            await made.kill_device()
+            await made.start_device()
+            for n in range(5):
+                await made.enqueue({"n": n, "blob": bytes(size)})
+            await until_delivered(made, 300)
+            made.airs["wifi"].set_carrier(False)
+            await made.enqueue({"blob": bytes(size)})
+            await until_delivered(made, 300)
+            assert made.delivered() == made.accepted
+            assert not any(air.faults for air in made.airs.values())
+
+    in_virtual_time(scene())
+
+
+def test_a_replayed_request_of_the_service_is_refused_also_after_a_power_cut() -> None:
+    async def scene() -> None:
+        async with world(links=ONE) as made:
+            assert made.device
+            air, requests = made.airs["wifi"], list[bytes]()
+            real = air.answer
+
+            def answer(service: Service, data: bytes) -> None:
+                if peek(data).kind == "request":
+                    requests.append(data)
+                real(service, data)
+
+            air.answer = answer  # type: ignore[method-assign]
+            await asyncio.sleep(1)
+            admin.enqueue_inbound(made.folder / "solution.sqlite", "T", "commands", "open the door")
+            made.tick()
+            await asyncio.sleep(1)
+            assert await made.device.solution.dequeue(0) == "open the door"
+            assert len(requests) == 1
+            for restart in (False, True):
+                if restart:
+                    await made.crash_device()
+                    await made.start_device()
+                await asyncio.sleep(5)
+                sent, dropped = len(solution_packets(air)), exchange_of(made).reception.dropped
+                real(Service.SOLUTION, requests[0])
+                await asyncio.sleep(1)
+                assert len(solution_packets(air)) == sent, "no answer: it would use a nonce twice"
+                assert exchange_of(made).reception.dropped == dropped + 1
+                assert await made.device.solution.dequeue(0) is None
+
+    in_virtual_time(scene())

@@ -269,3 +269,18 @@ def test_a_full_inbox_takes_what_it_has_room_for_and_keeps_parts_for_later() -> 
     (whole,) = inflow.take(Message(records=[part(9, body, 0, 1)]))
     assert whole.body == body
     store.close()
+
+
+def test_what_is_read_again_is_not_staged_twice() -> None:
+    store = memory_store()
+    for n in range(5):
+        store.enqueue(NewRecord(S, "q", encode(n), links=("lte",) if n % 2 else ()))
+    staging = Staging(store, S)
+    staging.look_ahead()
+    taken, _ = staging.pull(Urgency.ROUTINE, True, lambda item: True)
+    staging._forgotten[Urgency.ROUTINE] = 1
+    staging.rewind()
+    staging.look_ahead()
+    assert taken is staging.items[1]
+    assert [len(staging._ready[Urgency.ROUTINE, bound]) for bound in (False, True)] == [2, 2]
+    store.close()
