@@ -17,6 +17,7 @@ from rataccess import registry
 from rataccess.clock import LoopClock
 from rataccess.config import Configuration, parse
 from rataccess.device import AsyncDevice
+from rataccess.errors import TransportBroken
 from rataccess.keys import FileKeyStore
 from rataccess.objects import Object, Service, Urgency, decode
 from rataccess.security import peek
@@ -120,7 +121,14 @@ class SystemWorld:
         if self.device:
             state, copy = self.folder / "device", self.folder / "as it was"
             shutil.copytree(state, copy, ignore=shutil.ignore_patterns("*.sock"))
+            troubles = {name: air.trouble for name, air in self.airs.items()}
+            for air in self.airs.values():
+                air.trouble = lambda packet: TransportBroken(
+                    "there is no power"
+                )  # nothing leaves while it is taken down
             await self.kill_device()
+            for name, air in self.airs.items():
+                air.trouble = troubles[name]
             shutil.rmtree(state)
             copy.rename(state)
             state.chmod(0o700)
