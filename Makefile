@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 SOURCES := rataccess drivers hil transports tests
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench servers clean
 
 demo: $(READY)
 	$(BIN)/rataccess demo $(ARGS)
@@ -28,6 +29,16 @@ $(READY): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
 	touch $@
+
+# The real PostgreSQL and mosquitto that some tests start by themselves; without them those tests skip and say so.
+servers:
+	$(SUDO) apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends postgresql mosquitto
+
+# Ours and its peers side by side, into docs/bench/; the peers get a virtual environment of their own.
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,bench]'
+	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov rataccess.egg-info
