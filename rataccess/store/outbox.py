@@ -32,9 +32,9 @@ Settled = tuple[Service, list[int], ReceiptState]
 
 _INSERT = (
     "INSERT INTO outbox (key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links,"
-    " replaces) VALUES "
+    " replaces, template) VALUES "
 )
-_INSERTS = {rows * 11: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in (64, 32, 16, 8, 4, 2, 1)}
+_INSERTS = {rows * 12: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in (64, 32, 16, 8, 4, 2, 1)}
 """Many rows in one statement: sqlite3 gives the interpreter away for each, and waiting producers are slow to return it."""
 _UNWRITTEN_RECORDS = 4096
 """Additions that may be missing from the totals in the file: the most that is counted again after a crash."""
@@ -174,6 +174,7 @@ class Outbox:
             new.max_cost,
             ",".join(new.links) if new.links else None,
             new.replaces,
+            new.template,
         )
         totals.last[service] = number
         totals.records[class_] += 1

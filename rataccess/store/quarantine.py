@@ -27,6 +27,8 @@ _COLUMNS = (
     "key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, attempts,"
     " resend_at"
 )
+_SINCE = {"outbox": ("template",)}
+"""Columns that a file of an earlier version may lack; they come after the others."""
 Row = tuple[Any, ...]
 
 
@@ -93,6 +95,7 @@ def _salvage(connection: sqlite3.Connection, damaged: Path, known: Known) -> Non
         if not known.counters:
             known.counters.update(_counters(source))
         for table, columns, rowid, sound in _TABLES:
+            columns = ", ".join([columns, *_newer(source, table)])
             marks = ",".join("?" * (columns.count(",") + 1))
             insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
             for row in _rows(source, table, columns, rowid):
@@ -105,6 +108,14 @@ def _salvage(connection: sqlite3.Connection, damaged: Path, known: Known) -> Non
     finally:
         with suppress(sqlite3.Error):
             source.close()
+
+
+def _newer(source: sqlite3.Connection, table: str) -> list[str]:
+    """Which of the columns that came later the damaged file has."""
+    with suppress(sqlite3.Error):
+        there = {name for (name,) in source.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        return [column for column in _SINCE.get(table, ()) if column in there]
+    return []
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str, rowid: bool) -> Iterator[Row]:
@@ -142,9 +153,8 @@ def _is_number(value: object) -> bool:
 
 
 def _record_is_sound(row: Row) -> bool:
-    key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, attempts, at = (
-        row
-    )
+    key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, *rest = row
+    attempts, at, *template = rest
     return (
         key >> NUMBER_BITS in range(CLASSES)
         and number_of(key) > 0
@@ -155,6 +165,7 @@ def _record_is_sound(row: Row) -> bool:
         and isinstance(attempts, int)
         and all(_is_number(value) for value in (captured_at, expires_at, max_cost, at))
         and all(isinstance(value, str | None) for value in (links, replaces))
+        and all(isinstance(value, int | None) for value in template)
         and _is_object(body)
     )
 

@@ -24,7 +24,12 @@ from rataccess.store.schema import (
 from rataccess.wire import RESERVED_QUEUES
 
 Row = tuple[Any, ...]
-_COLUMNS = "key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, attempts"
+_COLUMNS = ", ".join(
+    (
+        "key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces",
+        "attempts, template",
+    )
+)
 _RESERVED_NAMES = {number: name for name, number in RESERVED_QUEUES.items()}
 _LOWEST = " UNION ALL ".join(
     f"SELECT * FROM (SELECT key & {LAST_NUMBER} AS number FROM outbox WHERE key > ? AND key <= ? ORDER BY key LIMIT 1)"
@@ -108,7 +113,8 @@ def object_names(source: sqlite3.Connection, service: Service) -> set[str]:
 
 def record(row: Row, queues: Mapping[int, tuple[str, bool]], boots: Mapping[int, bytes], more_attempts: int) -> Record:
     """A row as a value."""
-    key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, attempts = row
+    key, queue, body, captured_at, boot, monotonic, time_known, expires_at, max_cost, links, replaces, *rest = row
+    attempts, template = rest
     service, urgency, handed_over, number = split(key)
     queue_id = queue & (1 << QUEUE_BITS) - 1
     name, known = queues[queue] if queue in queues else (_RESERVED_NAMES[queue_id], True)
@@ -130,4 +136,5 @@ def record(row: Row, queues: Mapping[int, tuple[str, bool]], boots: Mapping[int,
         replaces=replaces,
         attempts=attempts + more_attempts,
         handed_over=handed_over,
+        template=template,
     )

@@ -35,6 +35,8 @@ class NewRecord:
     """The only links that may carry it; empty for any."""
     replaces: str | None = None
     """A key: an older record of this service with the same key that was never sent becomes REPLACED."""
+    template: int | None = None
+    """The schema id of the template that `body` fits: messages may pack it by that; `None` for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Record:
     replaces: str | None
     attempts: int
     handed_over: bool
+    template: int | None = None
+    """The schema id of the template that `body` fits; `None` for none."""
 
 
 @dataclass(frozen=True, slots=True)

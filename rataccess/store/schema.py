@@ -41,6 +41,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE objects (service INTEGER, name TEXT, value BLOB NOT NULL, PRIMARY KEY (service, name)) WITHOUT ROWID;
     CREATE TABLE memory (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE outbox ADD COLUMN template INTEGER",
 )
 """Step n makes a file of version n out of one of version n - 1 (`PRAGMA user_version`).  Steps are only ever added."""
 
