@@ -1,8 +1,6 @@
 """What the kernel tells of interfaces and addresses, as it happens: one rtnetlink socket on the loop's reader.
 
-Rules of this file: the only one that touches netlink, and the only one that imports pyroute2, when a monitor opens (any
-entry to pyroute2 loads the whole of it: 115 ms and 13 MB on a fast machine).  pyroute2 decodes the messages; its own
-socket classes are not used, as they bring an event loop or a thread with them.  No polling, no thread.
+Rules of this file: the only one that touches netlink; what the bytes mean is read next door.  No polling, no thread.
 
 Sources: rtnetlink(7), netlink(7), linux/rtnetlink.h.
 """
@@ -14,21 +12,16 @@ import errno
 import logging
 import os
 import socket
-import struct
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-from rataccess.errors import MissingExtra, PortLost, RadioSilent
-from rataccess_drivers.ip.view import AddressGone, AddressSeen, Event, InterfaceView, LinkGone, LinkSeen
+from rataccess.errors import PortLost, RadioSilent
+from rataccess_drivers.ip import rtnetlink
+from rataccess_drivers.ip.rtnetlink import DONE, DUMP_INTERRUPTED, ERROR, GETADDR, GETLINK, Message
+from rataccess_drivers.ip.view import Event, InterfaceView
 
 _log = logging.getLogger(__name__)
 
-_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 17, 18, 20, 21, 22
-_ERROR, _DONE = 2, 3
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
-_REQUEST_DUMP = 0x1 | 0x300  # NLM_F_REQUEST, NLM_F_DUMP
-_DUMP_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: the answer mixes two states
-_HEADER = struct.Struct("=IHHIIB3x")  # nlmsghdr and rtgenmsg
 
 DUMP_LIMIT = 5.0
 """Seconds for the kernel to tell everything; it takes well under a millisecond an interface."""
@@ -43,18 +36,12 @@ class RouteMonitor:
         self._view = view
         self._changed = changed
         self._socket: socket.socket | None = None
-        self._marshal: Any = None
-        self._phase = 0  # which dump is running: _GETLINK, _GETADDR or none
+        self._phase = 0  # which dump is running: GETLINK, GETADDR or none
         self._again = self._interrupted = False
         self._complete: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Listen, and return when the view is complete.  Raises `PortLost`, `RadioSilent` or `MissingExtra`."""
-        try:
-            from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-        except ImportError as error:
-            raise MissingExtra("watching interfaces needs pyroute2, which is not installed") from error
-        self._marshal = MarshalRtnl()
+        """Listen, and return when the view is complete.  Raises `PortLost` or `RadioSilent`."""
         await self.reread()
 
     async def reread(self) -> None:
@@ -101,12 +88,12 @@ class RouteMonitor:
             return
         self._again = self._interrupted = False
         self._view.begin_dump()
-        self._ask(_GETLINK)
+        self._ask(GETLINK)
 
     def _ask(self, kind: int) -> None:
         assert self._socket is not None
         self._phase = kind
-        self._socket.send(_HEADER.pack(_HEADER.size, kind, _REQUEST_DUMP, kind, 0, socket.AF_UNSPEC))
+        self._socket.send(rtnetlink.dump_request(kind))
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 
@@ -122,17 +109,17 @@ class RouteMonitor:
                 self._lost(error)
                 return
             try:
-                for message in self._messages(data):
-                    self._take(message)
+                self._heard(data)
             except OSError as error:  # of a question that followed
                 self._lost(error)
                 return
 
-    def _messages(self, data: bytes) -> Iterator[Any]:
+    def _heard(self, data: bytes) -> None:
         try:
-            yield from self._marshal.parse(data)
-        except Exception:  # noqa: BLE001  pyroute2 raises many kinds; a newer kernel's message must not stop the watch
-            _log.warning("a netlink message of %d bytes cannot be read; skipped", len(data))
+            for message in rtnetlink.messages(data):
+                self._take(message)
+        except rtnetlink.Damaged as error:  # a newer kernel's message must not stop the watch
+            _log.warning("a netlink datagram of %d bytes cannot be read: %s; the rest is skipped", len(data), error)
 
     def _lost(self, error: OSError) -> None:
         """ENOBUFS: the kernel had more to say than fitted.  Anything else is as bad; in each case start over."""
@@ -147,17 +134,15 @@ class RouteMonitor:
             self._finish(lost)
             self._changed()
 
-    def _take(self, message: Any) -> None:
-        header = message["header"]
-        if header["flags"] & _DUMP_INTERRUPTED:
+    def _take(self, message: Message) -> None:
+        if message.flags & DUMP_INTERRUPTED:
             self._interrupted = True
-        kind = header["type"]
-        if kind == _DONE:
-            self._done(header["sequence_number"])
-        elif kind == _ERROR and message["error"]:
-            self._refused(abs(message["error"]))
-        elif (event := _event(kind, message)) is not None:
-            if self._view.apply(event) and self._phase != _GETLINK:  # else the addresses come next anyhow
+        if message.kind == DONE:
+            self._done(message.sequence)
+        elif message.kind == ERROR and message.error:
+            self._refused(message.error)
+        elif (event := rtnetlink.event(message)) is not None:
+            if self._view.apply(event) and self._phase != GETLINK:  # else the addresses come next anyhow
                 self._dump()
             if self._concerns(event):
                 self._changed()
@@ -166,8 +151,8 @@ class RouteMonitor:
         return event.index == self._view.index or self._view.index is None
 
     def _done(self, kind: int) -> None:
-        if kind == _GETLINK:
-            self._ask(_GETADDR)
+        if kind == GETLINK:
+            self._ask(GETADDR)
             return
         self._phase = 0
         if self._again or self._interrupted:
@@ -189,27 +174,3 @@ class RouteMonitor:
             else:
                 complete.set_exception(error)
                 complete.exception()  # somebody may wait, nobody must
-
-
-def _event(kind: int, message: Any) -> Event | None:
-    """What a message of pyroute2 says, where it says something for us."""
-    if kind == _NEWLINK and message["family"] == socket.AF_UNSPEC:  # a bridge tells of its ports with AF_BRIDGE
-        return LinkSeen(
-            message["index"],
-            message.get_attr("IFLA_IFNAME") or "",
-            message["flags"],
-            bool(message.get_attr("IFLA_CARRIER")),
-            message.get_attr("IFLA_OPERSTATE") or "UNKNOWN",
-            message.get_attr("IFLA_MTU"),
-        )
-    if kind == _DELLINK and message["family"] == socket.AF_UNSPEC:
-        return LinkGone(message["index"])
-    if kind not in (_NEWADDR, _DELADDR):
-        return None
-    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")  # the peer's, on point-to-point links
-    if not address:
-        return None
-    if kind == _DELADDR:
-        return AddressGone(message["index"], address)
-    flags = message.get_attr("IFA_FLAGS")
-    return AddressSeen(message["index"], address, message["scope"], message["flags"] if flags is None else flags)

@@ -1,6 +1,6 @@
 """What is known of one interface, folded from what the kernel tells: sans-I/O.
 
-Rules of this file: events in, facts out; no socket, no clock, no pyroute2.  The kernel's answers to a dump and its
+Rules of this file: events in, facts out; no socket, no clock, no bytes.  The kernel's answers to a dump and its
 unasked announcements arrive on one socket in one order, so both are applied alike; a dump ends with a sweep of what it
 did not mention.
 
