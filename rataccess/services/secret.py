@@ -17,7 +17,7 @@ from rataccess.errors import ConfigurationError
 
 
 class FromEnvironment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`{ env = "TOKEN" }`: the value of an environment variable; `{ env = "TOKEN", prefix = "Bearer " }`: with text before."""
+    """`{ env = "TOKEN" }`: the value of an environment variable; with `prefix = "Bearer "` that text before it."""
 
     env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     prefix: str = ""

@@ -59,7 +59,7 @@ class WebhookSettings(_Common, frozen=True, forbid_unknown_fields=True, kw_only=
     timeout: Annotated[float, Meta(gt=0, le=3600)] = 30.0
     """Seconds for one request, its answer included."""
     tries: Annotated[int, Meta(ge=1, le=1000)] = 5
-    """How often a request that is refused for its content (400, 422 ...) is sent before the record at fault is looked for."""
+    """How often a request that is refused for its content (as by 422) is sent before the record at fault is looked for."""
     ca_file: Text | None = None
     """Certificates to trust instead of the system's."""
 
