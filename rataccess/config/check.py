@@ -7,6 +7,7 @@ Tables are walked here, so that each key gets its own message; single values are
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
@@ -34,8 +35,11 @@ class Origin:
     def of(self, path: Path) -> str:
         """`file:line: ` or `RATACCESS_X: ` of the key, or of the nearest table around it; ends with a colon."""
         for length in range(len(path), 0, -1):
+            if path[:length] in self.variables:  # nothing of what the file says below it is left
+                return f"environment variable {self.variables[path[:length]]}: "
+        for length in range(len(path), 0, -1):
             near = path[:length]
-            if near in self.lines and near not in self.variables:
+            if near in self.lines:
                 return f"{self.source}:{self.lines[near]}: "
             for found, variable in self.variables.items():
                 if found[:length] == near:
@@ -66,10 +70,16 @@ def check(value: Any, wanted: Any, origin: Origin, path: Path = ()) -> Any:
         if not mistakes:
             return msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:  # what only the type itself can judge (its __post_init__)
-        mistakes = [_Mistake(path, str(error).partition(" - at `")[0])]
+        text, _, where = str(error).partition(" - at `$")
+        mistakes = [_Mistake((*path, *re.findall(r"\[\d+\]|[^.\[\]`]+", where)), text)]
     except (RecursionError, OverflowError, ValueError) as error:
         mistakes = [_Mistake(path, f"cannot be used ({type(error).__name__})")]
-    raise refusal(f"{origin.of(one.path)}{'.'.join(one.path)}{': ' if one.path else ''}{one.text}" for one in mistakes)
+    raise refusal(f"{origin.of(one.path)}{dotted(one.path)}{': ' if one.path else ''}{one.text}" for one in mistakes)
+
+
+def dotted(path: Path) -> str:
+    """The key as people write it: `solution.receivers[0].url`."""
+    return ".".join(path).replace(".[", "[")
 
 
 def refusal(mistakes: Iterable[str]) -> ConfigurationError:
@@ -101,9 +111,14 @@ def check_options(bag: Mapping[str, Any], options_type: type[Any] | None, where:
 def _walk(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
     """Every mistake in `value`; nested tables are walked key by key."""
     kind = strip(wanted)
-    struct = struct_of(wanted)
-    if struct is not None and isinstance(value, dict):
-        yield from _walk_struct(value, struct, path)
+    structs = structs_of(wanted)
+    if len(structs) > 1 and isinstance(value, dict):
+        yield from _walk_one_of(value, structs, path)
+    elif structs and isinstance(value, dict):
+        yield from _walk_struct(value, structs[0], path)
+    elif get_origin(kind) in (list, tuple) and structs_of(get_args(kind)[0]) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(item, get_args(kind)[0], (*path, f"[{index}]"))
     elif get_origin(kind) is dict and struct_of(get_args(kind)[1]) and isinstance(value, dict):
         yield from _walk_names(value, wanted, path)
     else:
@@ -112,7 +127,10 @@ def _walk(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
 
 def _walk_struct(value: dict[str, Any], struct: type[Any], path: Path) -> Iterator[_Mistake]:
     known = fields(struct)
+    tag, _ = _tag_of(struct)
     for name, item in value.items():
+        if name == tag:
+            continue
         if name in known:
             yield from _walk(item, known[name].wanted, (*path, name))
         else:
@@ -120,6 +138,19 @@ def _walk_struct(value: dict[str, Any], struct: type[Any], path: Path) -> Iterat
     for name, each in known.items():
         if each.required and name not in value:
             yield _Mistake((*path, name), f"missing; allowed: {describe.allowed(inspect.type_info(each.wanted))}")
+
+
+def _walk_one_of(value: dict[str, Any], structs: list[type[Any]], path: Path) -> Iterator[_Mistake]:
+    """A table whose tag (`kind`) says which of `structs` it is."""
+    tag, _ = _tag_of(structs[0])
+    assert tag is not None  # msgspec takes several structs in a union only where they are tagged
+    known = {_tag_of(each)[1]: each for each in structs}
+    told = value.get(tag)
+    if isinstance(told, str) and told in known:
+        yield from _walk_struct(value, known[told], path)
+        return
+    found = f"found {describe.found(tag, told)}" if tag in value else "missing"
+    yield _Mistake((*path, tag), f"{found}; allowed: one of {', '.join(describe.found('', each) for each in known)}")
 
 
 def _suggestion(name: str, known: list[str]) -> str:
@@ -151,7 +182,7 @@ def _judge(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
         inner = str(error).partition(" - at `$")[2].rstrip("`")
     except (ValueError, OverflowError):
         pass  # lone surrogates, numbers of 400 digits
-    key = ".".join(path)
+    key = dotted(path)
     allowed = describe.allowed(inspect.type_info(wanted))
     yield _Mistake((*path[:-1], path[-1] + inner), f"found {describe.found(key, value)}; allowed: {allowed}")
 
@@ -180,6 +211,12 @@ def _fields(struct: Any) -> Mapping[str, Wanted]:
     return {each.encode_name: Wanted(hints[each.name], each.required) for each in kind.fields}
 
 
+def _tag_of(struct: type[Any]) -> tuple[str | None, Any]:
+    """The key that says which of several tables it is, and what it says for `struct`; `None` where there is none."""
+    kind = inspect.type_info(struct)
+    return (kind.tag_field, kind.tag) if isinstance(kind, inspect.StructType) else (None, None)
+
+
 def strip(wanted: Any) -> Any:
     """`wanted` without `Annotated`."""
     return strip(get_args(wanted)[0]) if get_origin(wanted) is Annotated else wanted
@@ -187,13 +224,18 @@ def strip(wanted: Any) -> Any:
 
 def struct_of(wanted: Any) -> type[Any] | None:
     """The struct or dataclass that a table is read as: `wanted` itself, or the only one of a union."""
+    structs = structs_of(wanted)
+    return structs[0] if len(structs) == 1 else None
+
+
+def structs_of(wanted: Any) -> list[type[Any]]:
+    """The structs or dataclasses that a table may be read as; where there are several, they are tagged."""
     kind = strip(wanted)
     if get_origin(kind) in (Union, UnionType):
-        structs = [found for one in get_args(kind) if (found := struct_of(one))]
-        return structs[0] if len(structs) == 1 else None
+        return [found for one in get_args(kind) for found in structs_of(one)]
     if isinstance(kind, type) and (issubclass(kind, msgspec.Struct) or is_dataclass(kind)):
-        return kind
-    return None
+        return [kind]
+    return []
 
 
 def takes_text(wanted: Any) -> bool:

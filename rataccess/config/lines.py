@@ -43,6 +43,7 @@ class _Scanner:
         self._at = 0
         self._line = 1
         self._counted = 0
+        self._tables: dict[Path, int] = {}
 
     def scan(self) -> None:
         prefix: Path = ()
@@ -50,10 +51,17 @@ class _Scanner:
             if self._text[self._at] == "[":
                 brackets = 2 if self._text.startswith("[[", self._at) else 1
                 self._at += brackets
-                prefix = self._key(())
+                line, prefix = self._current_line(), self._key(())
                 self._expect("]" * brackets)
+                if brackets == 2:
+                    self._next_item(prefix, line)
             else:
                 self._pair(prefix)
+
+    def _next_item(self, path: Path, line: int) -> None:
+        inner = {each: count for each, count in self._tables.items() if each[: len(path)] != path}
+        self._tables = inner | {path: self._tables.get(path, -1) + 1}
+        self._note(path, line)
 
     def _skip(self) -> int:
         """Past white space and comments."""
@@ -73,11 +81,25 @@ class _Scanner:
         while True:
             self._skip()
             path = (*path, self._key_part())
-            self.lines.setdefault(path, self._current_line())
+            self._note(path, self._current_line())
             self._skip()
             if not self._text.startswith(".", self._at):
                 return path
             self._at += 1
+
+    def _note(self, path: Path, line: int) -> None:
+        """Keep the line of `path`, and of the same key in the list's item that it stands in, as `("list", "[0]", "key")`."""
+        self.lines.setdefault(path, line)
+        if self._tables:
+            self.lines.setdefault(self._indexed(path), line)
+
+    def _indexed(self, path: Path) -> Path:
+        indexed: Path = ()
+        for length in range(1, len(path) + 1):
+            indexed = (*indexed, path[length - 1])
+            if path[:length] in self._tables:
+                indexed = (*indexed, f"[{self._tables[path[:length]]}]")
+        return indexed
 
     def _key_part(self) -> str:
         found = _BARE_KEY.match(self._text, self._at) or _STRING.match(self._text, self._at)

@@ -74,3 +74,19 @@ def test_any_text_ends_in_lines(text: str) -> None:
     except ValueError:
         return
     assert {path[0] for path in lines} == set(found)
+
+
+def test_each_item_of_a_list_of_tables_has_its_own_lines() -> None:
+    lines = find_lines(
+        "[[a.t]]\nn = 1\n[[a.t]]\n[a.t.sub]\nn = 2\n[[a.t.deep]]\n\nn = 3\n[a.other]\nn = 4\n[[a.t]]\n[[a.t.deep]]\n"
+    )
+    assert {path: line for path, line in lines.items() if "[1]" in path} == {
+        ("a", "t", "[1]"): 3,
+        ("a", "t", "[1]", "sub"): 4,
+        ("a", "t", "[1]", "sub", "n"): 5,
+        ("a", "t", "[1]", "deep"): 6,
+        ("a", "t", "[1]", "deep", "[0]"): 6,
+        ("a", "t", "[1]", "deep", "[0]", "n"): 8,
+    }
+    assert lines["a", "t", "[2]", "deep", "[0]"] == 12
+    assert (lines["a", "t", "[0]"], lines["a", "t", "[0]", "n"], lines["a", "other", "n"]) == (1, 2, 10)

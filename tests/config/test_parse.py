@@ -171,6 +171,10 @@ def test_a_secret_is_not_quoted() -> None:
 # --- the environment --------------------------------------------------------------------------------------------------
 
 
+def test_variables_of_the_services_are_left_alone() -> None:
+    assert read(GOOD, {"RATACCESS_SERVICES_SOLUTION__PORT": "1", "RATACCESS_SERVICES_X": "1"}) == read(GOOD)
+
+
 def test_variables_override_the_file() -> None:
     found = read(
         GOOD,
@@ -304,6 +308,7 @@ def test_any_text_at_all_is_a_configuration_or_one_error(text: str) -> None:
         max_size=4,
     )
 )
+@example({"RATACCESS_SOLUTION": "{}"})
 @settings(max_examples=200, deadline=None)
 def test_any_environment_at_all_is_a_configuration_or_one_error(environ: dict[str, str]) -> None:
     refused = None
