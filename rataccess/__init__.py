@@ -5,7 +5,8 @@
     with Device.open() as device:
         device.solution.enqueue({"temp": 21.5}, queue="readings")
 
-Rules of this file: names only.  What is heavy (keys, links, store) is loaded when `Device` or `AsyncDevice` is first used.
+Rules of this file: names only.  What is heavy (keys, links, store) is loaded when `Device` or `AsyncDevice` is first used,
+and templates when one of their names is.
 """
 
 from __future__ import annotations
@@ -18,8 +19,27 @@ from rataccess.transport import Hints
 
 if TYPE_CHECKING:
     from rataccess.device import AsyncDevice, Device
+    from rataccess.template import Bool, Bytes, Enum, Integer, Real, Scaled, Template, Text
 
-__all__ = ["AsyncDevice", "Device", "Hints", "RataccessError", "ReceiptState", "Service", "Urgency"]
+_TEMPLATE = {"Bool", "Bytes", "Enum", "Integer", "Real", "Scaled", "Template", "Text"}
+
+__all__ = [
+    "AsyncDevice",
+    "Bool",
+    "Bytes",
+    "Device",
+    "Enum",
+    "Hints",
+    "Integer",
+    "RataccessError",
+    "Real",
+    "ReceiptState",
+    "Scaled",
+    "Service",
+    "Template",
+    "Text",
+    "Urgency",
+]
 
 __version__ = "0.1.0"
 
@@ -29,4 +49,8 @@ def __getattr__(name: str) -> object:
         import rataccess.device
 
         return getattr(rataccess.device, name)
+    if name in _TEMPLATE:
+        import rataccess.template
+
+        return getattr(rataccess.template, name)
     raise AttributeError(f"module 'rataccess' has no attribute {name!r}")

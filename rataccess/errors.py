@@ -52,6 +52,23 @@ class ObjectError(PermanentError, ValueError):
     """The object cannot be encoded, or can never fit any configured link."""
 
 
+class TemplateError(ObjectError):
+    """A value does not fit its template, or a template its name or number.
+
+    `template` and `field` are names (`field` is `None` where the value as a whole is wrong), `value` is what was found,
+    shortened to 60 characters, `allowed` what the field takes.
+    """
+
+    def __init__(
+        self, message: str, *, template: str = "", field: str | None = None, value: str = "", allowed: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.template = template
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
 class StoreError(RataccessError):
     """The store on disk failed."""
 
@@ -62,6 +79,10 @@ class StoreFull(StoreError, TransientError):
 
 class DiskFull(StoreError, TransientError, OSError):
     """The file system has no room, or fails to write; the record was not accepted."""
+
+
+class StoreUnreachable(StoreError, TransientError):
+    """The database server is away, restarting or refuses connections; nothing of what was under way was kept."""
 
 
 class StoreCorrupt(StoreError, PermanentError):
@@ -192,3 +213,32 @@ class AttachFailed(DriverError, TransientError):
 
 class RegistrationDenied(AttachFailed):
     """The network refuses this subscriber or equipment (3GPP TS 24.008, 24.301 reject causes)."""
+
+
+# --- receivers of records ---------------------------------------------------------------------------------------------
+
+
+class ReceiverError(RataccessError):
+    """A receiver of the service's records did not take a batch; none of it counts as taken."""
+
+
+class ReceiverDown(ReceiverError, TransientError):
+    """The receiver cannot be reached, is busy, or refuses everybody.
+
+    `retry_after` (s) is how long it asked to be left alone, or `None`.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class RecordRefused(ReceiverError, PermanentError):
+    """The receiver refuses what is in the batch.
+
+    `too_large` says that fewer records at a time may pass.
+    """
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large

@@ -20,6 +20,7 @@ FLOORS = {
     "clock": 0,
     "objects": 0,
     "numbers": 0,
+    "template": 0,
     "config": 0,
     "bus": 1,
     "driver": 1,
