@@ -121,6 +121,12 @@ class Engine:
         with self.soft_lock:
             return [dict(self.soft.objects), dict(self.committing.objects)]
 
+    def object_on_its_way(self, service: Service, name: str) -> bytes | None:
+        """The value of a named object that may not be in the file yet."""
+        with self.soft_lock:
+            found = self.soft.objects.get((service, name))
+            return self.committing.objects.get((service, name)) if found is None else found
+
     def remembered(self, key: str) -> bytes | None:
         """The value of a memory key that was put last."""
         with self.soft_lock:

@@ -7,7 +7,7 @@ waits or calls back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from rataccess.config.model import StoreSettings
@@ -16,6 +16,8 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import Service, decode, encode
 from rataccess.store.records import Inbound
 from rataccess.store.schema import INDEX, SERVICES
+from rataccess.store.totals import SHARE
+from rataccess.wire import RESERVED_QUEUES
 
 _NUMBER_BITS = 54
 """An inbound number may be 2^53 itself (rataccess/numbers.py)."""
@@ -38,26 +40,28 @@ class Inbox:
         self._settings = settings
         self._received = {service: NumberSet() for service in SERVICES}
         self._pending: dict[Service, NumberSet] = {}
-        self._records = self._bytes = 0
-        self._before = (0, 0)
+        self._counts = Counts()
+        self._before = self._counts
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what is kept in memory; raises `sqlite3.Error` and `StoreCorrupt`."""
         for index, blob in connection.execute("SELECT service, numbers FROM received"):
             self._received[SERVICES[index]] = load_numbers(blob)
-        self._records, self._bytes = connection.execute(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM inbox"
-        ).fetchone()
+        self._counts = Counts()
+        for index, queue, records, size in connection.execute(
+            f"SELECT key >> {_NUMBER_BITS}, queue, count(*), sum(length(body)) FROM inbox GROUP BY 1, 2"
+        ):
+            self._counts.add(index, queue, records, size)
 
     def begin(self) -> None:
         """A transaction has begun."""
         self._pending = {}
-        self._before = (self._records, self._bytes)
+        self._before = self._counts.copy()
 
     def rollback(self) -> None:
         """It came to nothing."""
         self._pending = {}
-        self._records, self._bytes = self._before
+        self._counts = self._before
 
     def committed(self) -> None:
         """It is in the file."""
@@ -74,13 +78,14 @@ class Inbox:
         """Keep records and numbers; a record whose number was received before is left out; raises `StoreFull`."""
         known = self._pending.get(service, self._received[service])
         fresh = {record.number: record for record in records if record.number not in known}
-        size = sum(len(record.body) for record in fresh.values())
-        if fresh and (
-            self._records + len(fresh) > self._settings.max_records or self._bytes + size > self._settings.max_bytes
-        ):
+        counts, index = self._counts.copy(), INDEX[service]
+        for record in fresh.values():
+            counts.add(index, record.queue, 1, len(record.body))
+        ordinary = any(record.queue not in RESERVED_QUEUES for record in fresh.values())
+        if fresh and counts.break_limit(self._settings, index, ordinary=ordinary):
             raise StoreFull(
-                f"the inbox holds {self._records} records of {self._bytes} bytes and has no room for {len(fresh)} of {size} "
-                "more; dequeue some, or raise store.max_records or store.max_bytes"
+                f"the inbox holds {sum(self._counts.records)} records of {sum(self._counts.sizes)} bytes and has no room "
+                f"for {len(fresh)} more; dequeue and acknowledge some, or raise store.max_records or store.max_bytes"
             )
         connection.executemany(
             "INSERT OR IGNORE INTO inbox VALUES (?, ?, ?, ?)",
@@ -88,17 +93,51 @@ class Inbox:
         )
         connection.execute("INSERT OR REPLACE INTO received VALUES (?, ?)", (INDEX[service], dump_numbers(received)))
         self._pending[service] = received.copy()
-        self._records += len(fresh)
-        self._bytes += size
+        self._counts = counts
 
     def remove(self, connection: sqlite3.Connection, keys: Iterable[int]) -> None:
         """Delete what was taken."""
         for key in keys:
-            for (size,) in connection.execute(
-                "DELETE FROM inbox WHERE key = ? RETURNING length(body)", (key,)
+            for queue, size in connection.execute(
+                "DELETE FROM inbox WHERE key = ? RETURNING queue, length(body)", (key,)
             ).fetchall():
-                self._records -= 1
-                self._bytes -= size
+                self._counts.add(key >> _NUMBER_BITS, queue, -1, -size)
+
+
+class Counts:
+    """Records and bytes in the inbox: by service, and of those apart what is in reserved queues."""
+
+    def __init__(self) -> None:
+        self.records = [0, 0, 0, 0]
+        self.sizes = [0, 0, 0, 0]
+        """Ordinary and reserved ones of the first service, then of the second."""
+
+    def copy(self) -> Counts:
+        """An independent copy."""
+        copy = Counts()
+        copy.records, copy.sizes = self.records[:], self.sizes[:]
+        return copy
+
+    def add(self, service: int, queue: str, records: int, size: int) -> None:
+        """Count more (or fewer)."""
+        kind = 2 * service + (queue in RESERVED_QUEUES)
+        self.records[kind] += records
+        self.sizes[kind] += size
+
+    def break_limit(self, settings: StoreSettings, service: int, *, ordinary: bool) -> bool:
+        """Whether this is more than the settings allow, after something of `service` came in.
+
+        A sixteenth of each limit is kept for the other service, and as much for the reserved queues: what an application
+        leaves lying never locks out the environment, named objects and replies to calls.
+        """
+        for counts, limit in ((self.records, settings.max_records), (self.sizes, settings.max_bytes)):
+            share = limit // SHARE
+            mine = counts[2 * service : 2 * service + 2]
+            if sum(counts) > limit or sum(mine) > limit - share:
+                return True
+            if ordinary and (counts[0] + counts[2] > limit - share or mine[0] > limit - 2 * share):
+                return True
+        return False
 
 
 def inbox_key(service: Service, number: int) -> int:
@@ -107,21 +146,26 @@ def inbox_key(service: Service, number: int) -> int:
 
 
 def oldest(
-    connection: sqlite3.Connection, service: Service, queue: str | None, taken: Sequence[set[int]]
+    connection: sqlite3.Connection, service: Service, queue: str | None, after: int, gone: Sequence[Container[int]]
 ) -> tuple[int, Inbound] | None:
-    """The inbound record of lowest number that is in none of `taken`, with its key."""
-    after, end = inbox_key(service, 0) - 1, inbox_key(service, 0) + (1 << _NUMBER_BITS)
-    where = "key > ? AND key < ?" + ("" if queue is None else " AND queue = ?")
-    more = () if queue is None else (queue,)
+    """The inbound record of lowest key above `after` that is in none of `gone`, with its key.
+
+    `queue` is `None` for any but the reserved ones, which are never an application's.
+    """
+    low, end = inbox_key(service, 0) - 1, inbox_key(service, 0) + (1 << _NUMBER_BITS)
+    names = tuple(RESERVED_QUEUES) if queue is None else (queue,)
+    where = f"queue {'NOT IN' if queue is None else 'IN'} ({','.join('?' * len(names))})"
+    after = max(after, low)
     while True:
         keys = connection.execute(
-            f"SELECT key FROM inbox WHERE {where} ORDER BY key LIMIT {_PAGE}", (after, end, *more)
+            f"SELECT key FROM inbox WHERE key > ? AND key < ? AND {where} ORDER BY key LIMIT {_PAGE}",
+            (after, end, *names),
         )
         page = [key for (key,) in keys]
         if not page:
             return None
         for key in page:
-            if not any(key in some for some in taken):
+            if not any(key in some for some in gone):
                 return key, _inbound(connection, key)
         after = page[-1]
 

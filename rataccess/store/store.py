@@ -7,7 +7,6 @@ itself (engine.py does).
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from rataccess.objects import ReceiptState, Service, Urgency
 from rataccess.store import reading
 from rataccess.store.committer import Committer
 from rataccess.store.engine import Engine, OnSettled
-from rataccess.store.inbox import oldest
 from rataccess.store.landing import Landing
+from rataccess.store.lending import Lending
 from rataccess.store.opening import Files
 from rataccess.store.records import Accepted, Inbound, NewRecord, Record, StoreTrouble
 from rataccess.store.schema import HANDED, INDEX, MIGRATIONS, QUEUE_BITS, SERVICES
@@ -41,7 +40,7 @@ class Store:
         """Use `open`."""
         self._engine = engine
         self._committer = committer
-        self._taking = threading.Lock()
+        self._lending = Lending(engine)
         self._landing: Landing | None = None
 
     @classmethod
@@ -244,31 +243,43 @@ class Store:
         """Keep what arrived together with all numbers received so far, in one transaction; blocking.
 
         Records whose numbers were received before are left out.  Raises `StoreFull` where the inbox is full (the same
-        limits as the outbox's, counted apart), `DiskFull`; nothing was kept then.
+        limits as the outbox's, counted apart; part of it is kept for the other service and for reserved queues),
+        `DiskFull`; nothing was kept then.
         """
         numbers = received.copy()
         self._committer.call(lambda: self._engine.receive(service, records, numbers))
+        self._lending.arrived(service, [record.number for record in records])
 
     def received(self, service: Service) -> NumberSet:
         """The numbers received, as committed; a copy."""
         return self._engine.inbox.received(service)
 
-    def take(self, service: Service, queue: str | None) -> Inbound | None:
-        """The oldest inbound record (of lowest number) of `queue`, or of any; `None` where there is none.
+    def lend(self, service: Service, queue: str | None) -> Inbound | None:
+        """The oldest inbound record (of lowest number) of `queue`, or of any but the reserved ones; `None` for none.
 
-        It is removed with the next commit and never returned again in this run; a crash before that commit brings it
-        back: at least once, across crashes.
+        It stays in the file, and is not returned again in this run unless it is given back; `acknowledge` removes it.  What
+        was not acknowledged is there again after a restart: at least once.
         """
-        engine = self._engine
-        with self._taking:
-            taken = engine.taken()
-            found: tuple[int, Inbound] | None = engine.read(lambda source: oldest(source, service, queue, taken))
-            if found is None:
-                return None
-            with engine.soft_lock:
-                engine.soft.taken.add(found[0])
-        self._committer.wake()
-        return found[1]
+        return self._lending.lend(service, queue)
+
+    def acknowledge(self, service: Service, number: int) -> None:
+        """A record that was lent is done with: removed with the next commit, as nobody waits for it.
+
+        A crash before that commit brings it back.  Numbers that are not lent are ignored.
+        """
+        if self._lending.acknowledge(service, number):
+            self._committer.wake()
+
+    def give_back(self, service: Service, number: int) -> bool:
+        """A record that was lent is to be lent again, in its old place; returns whether it was lent."""
+        return self._lending.give_back(service, number)
+
+    def take(self, service: Service, queue: str | None) -> Inbound | None:
+        """`lend` and `acknowledge` in one: for what is dealt with at once."""
+        found = self._lending.lend(service, queue)
+        if found is not None:
+            self.acknowledge(service, found.number)
+        return found
 
     def put_object(self, service: Service, name: str, value: bytes) -> None:
         """Keep the encoded value of a named object, soon."""
@@ -278,9 +289,9 @@ class Store:
 
     def get_object(self, service: Service, name: str) -> bytes | None:
         """The value last put, or `None`."""
-        for values in self._engine.objects_on_their_way():
-            if (service, name) in values:
-                return values[service, name]
+        on_its_way = self._engine.object_on_its_way(service, name)
+        if on_its_way is not None:
+            return on_its_way
         return self._engine.read(lambda source: reading.object_value(source, service, name))
 
     def objects(self, service: Service) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ def test_what_is_taken_stays_taken_while_its_removal_waits(make: Any, monkeypatc
 def test_a_full_inbox_refuses(make: Any) -> None:
     store = make(max_records=2)
     receive(store, inbound(1), inbound(2))
-    with pytest.raises(StoreFull, match="dequeue"):
+    with pytest.raises(StoreFull, match="dequeue and acknowledge"):
         receive(store, inbound(3))
     assert 3 not in store.received(SOLUTION), "so the service keeps it"
     store.take(SOLUTION, None)
@@ -94,6 +95,95 @@ def test_a_full_inbox_refuses(make: Any) -> None:
     store = make(max_records=2)
     with pytest.raises(StoreFull):
         receive(store, inbound(4))
+
+
+# --- lent, acknowledged, given back ------------------------------------------------------------------------------------
+
+
+def lend_all(store: Store, queue: str | None = None) -> list[int]:
+    lent = []
+    while (record := store.lend(SOLUTION, queue)) is not None:
+        lent.append(record.number)
+    return lent
+
+
+def test_what_was_lent_and_not_acknowledged_is_there_after_a_restart(make: Any, threaded: bool) -> None:
+    store = make(threaded=threaded)
+    receive(store, *(inbound(number) for number in range(1, 6)))
+    assert lend_all(store) == [1, 2, 3, 4, 5]
+    assert lend_all(store) == [], "nothing twice in one run"
+    store.acknowledge(SOLUTION, 2)
+    store.acknowledge(SOLUTION, 2)
+    store.acknowledge(SOLUTION, 4)
+    store.close()
+    store = make(threaded=threaded)
+    store.acknowledge(SOLUTION, 1)
+    assert not store.give_back(SOLUTION, 1), "it is not lent in this run"
+    assert lend_all(store) == [1, 3, 5]
+
+
+def test_what_is_given_back_comes_again_in_its_old_place(make: Any) -> None:
+    store = make()
+    receive(store, *(inbound(number, "ab"[number % 2]) for number in range(1, 200)))
+    assert lend_all(store) == list(range(1, 200))
+    for number in (150, 3, 7):
+        assert store.give_back(SOLUTION, number)
+    assert not store.give_back(SOLUTION, 3)
+    assert lend_all(store, "b") == [3, 7]
+    assert lend_all(store) == [150]
+    store.acknowledge(SOLUTION, 3)
+    assert not store.give_back(SOLUTION, 3), "acknowledged is acknowledged"
+    assert lend_all(store) == []
+
+
+def test_an_older_number_that_arrives_late_is_found(make: Any) -> None:
+    store = make()
+    receive(store, inbound(5), inbound(9))
+    assert lend_all(store) == [5, 9]
+    receive(store, inbound(2), inbound(7))
+    assert lend_all(store) == [2, 7]
+
+
+def test_a_lent_record_is_given_once_however_many_threads_ask(make: Any) -> None:
+    store = make(threaded=True)
+    receive(store, *(inbound(number) for number in range(1, 301)))
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.extend(lend_all(store))) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(found) == list(range(1, 301))
+
+
+def test_reserved_queues_are_no_application_s(make: Any) -> None:
+    store = make()
+    receive(store, inbound(1, "$objects"), inbound(2, "$environment"), inbound(3), inbound(4, "$own"))
+    assert lend_all(store) == [3, 4]
+    assert lend_all(store, "$objects") == [1]
+
+
+def test_a_flood_leaves_room_for_the_other_service_and_for_reserved_queues(make: Any) -> None:
+    store = make(max_records=32)  # a sixteenth is 2
+    receive(store, *(inbound(number) for number in range(1, 29)))
+    with pytest.raises(StoreFull, match="acknowledge"):
+        receive(store, inbound(29))
+    receive(store, inbound(30, "$objects"), inbound(31, "$environment"))
+    with pytest.raises(StoreFull):
+        receive(store, inbound(32, "$objects"))
+    receive(store, inbound(1), service=MANAGEMENT)
+    receive(store, inbound(2, "$environment"), service=MANAGEMENT)
+    with pytest.raises(StoreFull):
+        receive(store, inbound(3, "$environment"), service=MANAGEMENT)
+    store.close()
+    store = make(max_records=32)
+    with pytest.raises(StoreFull):
+        receive(store, inbound(29))
+    lent = lend_all(store)
+    with pytest.raises(StoreFull):
+        receive(store, inbound(29))
+    store.acknowledge(SOLUTION, lent[0])
+    receive(store, inbound(29))
 
 
 def test_named_objects(make: Any, threaded: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rataccess.clock import SystemClock
 from rataccess.config.model import StoreSettings, WhenFull
@@ -50,6 +50,7 @@ class StoreModel(RuleBasedStateMachine):
         self.last = dict.fromkeys(Service, 0)
         self.counted = dict.fromkeys(("enqueued", *COUNTED.values()), 0)
         self.inbox: dict[Service, dict[int, str]] = {service: {} for service in Service}
+        self.lent: dict[tuple[Service, int], str] = {}
         self.received = {service: NumberSet() for service in Service}
         self.memory: dict[str, bytes] = {}
         self.objects: dict[tuple[Service, str], bytes] = {}
@@ -174,7 +175,7 @@ class StoreModel(RuleBasedStateMachine):
         now = self.received[service].copy()
         for number in chosen:
             now.add(number)
-        if fresh and sum(map(len, self.inbox.values())) + len(fresh) > MAX_RECORDS:
+        if fresh and sum(map(len, self.inbox.values())) + len(self.lent) + len(fresh) > MAX_RECORDS:
             with pytest.raises(StoreFull):
                 self.store.receive(service, records, now)
             return
@@ -189,6 +190,25 @@ class StoreModel(RuleBasedStateMachine):
         assert (record and record.number) == expected
         if expected is not None:
             del self.inbox[service][expected]
+
+    @rule(service=services, queue=st.sampled_from([None, "a", "b"]))
+    def lend(self, service: Service, queue: str | None) -> None:
+        expected = min((number for number, one in self.inbox[service].items() if queue in (None, one)), default=None)
+        record = self.store.lend(service, queue)
+        assert (record and record.number) == expected
+        if record is not None:
+            self.lent[service, record.number] = self.inbox[service].pop(record.number)
+
+    @precondition(lambda self: bool(getattr(self, "lent", None)))
+    @rule(data=st.data(), acknowledge=st.booleans())
+    def end_lending(self, data: st.DataObject, acknowledge: bool) -> None:
+        service, number = data.draw(st.sampled_from(sorted(self.lent)))
+        queue = self.lent.pop((service, number))
+        if acknowledge:
+            self.store.acknowledge(service, number)
+        else:
+            assert self.store.give_back(service, number)
+            self.inbox[service][number] = queue
 
     @rule(key=st.sampled_from(["k", "security/m/sequence"]), value=st.integers(0, 2**40), now=st.booleans())
     def put(self, key: str, value: int, now: bool) -> None:
@@ -205,6 +225,9 @@ class StoreModel(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store.close()
         assert sorted(self.seen) == sorted(self.expected)
+        for (service, number), queue in self.lent.items():
+            self.inbox[service][number] = queue
+        self.lent.clear()
         self.open()
 
     @rule(service=services)
