@@ -119,7 +119,7 @@ def _walk(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
     elif get_origin(kind) in (list, tuple) and structs_of(get_args(kind)[0]) and isinstance(value, list):
         for index, item in enumerate(value):
             yield from _walk(item, get_args(kind)[0], (*path, f"[{index}]"))
-    elif get_origin(kind) is dict and struct_of(get_args(kind)[1]) and isinstance(value, dict):
+    elif get_origin(kind) is dict and structs_of(get_args(kind)[1]) and isinstance(value, dict):
         yield from _walk_names(value, wanted, path)
     else:
         yield from _judge(value, wanted, path)

@@ -1,24 +1,79 @@
 """Configuration of the services: `services.toml`, whose two sections have nothing in common but the file.
 
-Rules of this file: values and their checks; reads one file, opens nothing else.  Every mistake ends in one
-`ConfigurationError` that names the key, what was found, what is allowed, file and line.
+Rules of this file: values and their checks; reads one file and the environment, opens nothing else.  Every mistake ends in
+one `ConfigurationError` that names the key, what was found, what is allowed, file and line.  An environment variable
+overrides each value: `RATACCESS_SERVICES_SOLUTION__PORT` is the key `solution.port` (`rataccess/config/environment.py`).
 """
 
 from __future__ import annotations
 
-import tomllib
+import enum
+import ipaddress
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from rataccess.config.check import Origin, check
-from rataccess.config.lines import find_lines
+from rataccess.config.environment import SERVICES_PREFIX, Variables
+from rataccess.config.load import read
 from rataccess.errors import ConfigurationError
 from rataccess.objects import Service
+from rataccess.services.calls.settings import RouteSettings
+from rataccess.services.receivers.settings import ReceiverSettings
+from rataccess.services.receivers.settings import absolute as absolute_receiver
+from rataccess.services.schemas import SchemaSettings, templates
+from rataccess.services.secret import FromEnvironment
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
+
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class LogLevel(enum.StrEnum):
+    """How much a service logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(enum.StrEnum):
+    """What a log line is."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP interface for administration.  Exactly one of `token` and `token_file` is needed."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    """An address of this machine alone, unless `allow_remote`: the interface speaks plain HTTP."""
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    """TCP port; 0 has the system choose one (for tests)."""
+    token: FromEnvironment | None = None
+    """`{ env = "NAME" }`: the environment variable that holds the token."""
+    token_file: Annotated[str, Meta(min_length=1)] | None = None
+    """The file that holds the token, readable by its owner only."""
+    allow_remote: bool = False
+    """Listen on an address that others reach (put a proxy that speaks TLS before it)."""
+    body_limit: Annotated[int, Meta(ge=KIB, le=64 * MIB)] = MIB
+    """Largest body of a request, in bytes."""
+
+    def __post_init__(self) -> None:
+        if (self.token is None) == (self.token_file is None):
+            raise ValueError('needs one of token = { env = "NAME" } and token_file = "path", and not both')
+        if not self.allow_remote and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not an address of this machine alone; use 127.0.0.1 or ::1,"
+                " or set allow_remote = true and put a proxy that speaks TLS before it"
+            )
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,7 +84,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     port: Annotated[int, Meta(ge=0, le=65535)]
     """UDP port; 0 has the system choose one (for tests)."""
     store: Annotated[str, Meta(min_length=1)]
-    """The SQLite file of this service, and of no other."""
+    """The store of this service, and of no other: an SQLite file, or a URL (`sqlite:///…`, `postgresql://…`)."""
     keys: Annotated[str, Meta(min_length=1)]
     """The file of device keys, mode 0600, written by provisioning."""
     answer_bytes: Annotated[int, Meta(ge=128, le=65_000)] = 1152
@@ -40,6 +95,17 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Most bytes of unfinished records kept for one device; its lowest unfinished record may always be completed."""
     sessions: Annotated[int, Meta(ge=16)] = 8192
     """Most devices whose state is kept in memory; others are read from the store when they are heard."""
+    keep_records: Annotated[float, Meta(gt=0)] | None = None
+    """Days after which a record is deleted that every receiver has been given; absent: records are kept."""
+    schemas: dict[Name, SchemaSettings] = {}
+    """Templates of devices whose schemas do not travel, by name."""
+    api: ApiSettings | None = None
+    """The HTTP interface; absent: there is none."""
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.JSON
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} host={self.host} port={self.port} keys={self.keys}>"  # the store may hold a password
 
 
 class ManagementSettings(ServerSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,8 +115,18 @@ class ManagementSettings(ServerSettings, frozen=True, forbid_unknown_fields=True
 class SolutionSettings(ServerSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The solution service."""
 
-    ndjson: str | None = None
-    """File to which records are forwarded, one JSON line each; absent: they stay in the store only."""
+    ndjson: Annotated[str, Meta(min_length=1)] | None = None
+    """File to which records are forwarded, one JSON line each: short for a receiver of kind "ndjson" named "ndjson"."""
+    receivers: tuple[ReceiverSettings, ...] = ()
+    """Whom records are forwarded to."""
+    routes: dict[Name, RouteSettings] = {}
+    """What devices may call, by name."""
+
+    def __post_init__(self) -> None:
+        names = [each.name for each in self.receivers] + (["ndjson"] if self.ndjson is not None else [])
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two receivers are named {', '.join(twice)}; each needs a name of its own")
 
 
 class ServicesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,28 +135,72 @@ class ServicesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     management: ManagementSettings | None = None
     solution: SolutionSettings | None = None
 
+    def of(self, service: Service) -> ServerSettings | None:
+        """The section of `service`."""
+        return self.management if service is Service.MANAGEMENT else self.solution
 
-def load(path: Path, service: Service) -> ServerSettings:
-    """The settings of `service`, its paths made absolute.
+
+_VARIABLES = Variables(ServicesFile, SERVICES_PREFIX)
+
+
+def load(path: Path, service: Service, environ: Mapping[str, str] | None = None) -> ServerSettings:
+    """The settings of `service`, its paths made absolute.  `environ` is that of the process unless given.
 
     Raises `ConfigurationError` where the file cannot be read, has no such section, or holds anything wrong.
     """
+    found = load_all(path, environ).get(service)
+    if found is None:
+        raise ConfigurationError(f"{path} has no section [{service}]; it is needed to run or provision that service")
+    return found
+
+
+def load_all(path: Path, environ: Mapping[str, str] | None = None) -> dict[Service, ServerSettings]:
+    """The settings of each service that the file configures, errors as `load`.
+
+    Where there is no file the environment alone may hold the configuration.
+    """
+    variables = os.environ if environ is None else environ
+    found, origin = _read(path, variables)
+    whole: ServicesFile = check(found, ServicesFile, origin)
+    folder = path.resolve().parent
+    sections = {service: each for service in Service if (each := whole.of(service)) is not None}
+    for service, each in sections.items():
+        templates(each.schemas, str(service), origin)  # what can be no template is refused here, not when it is needed
+    return {service: _absolute(each, folder) for service, each in sections.items()}
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
     try:
         text = path.read_text(encoding="utf-8")
-        found = tomllib.loads(text)
+    except FileNotFoundError as error:
+        if not _VARIABLES.among(environ):
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+        text = ""
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    whole: ServicesFile = check(found, ServicesFile, Origin(str(path), find_lines(text)))
-    settings = whole.management if service is Service.MANAGEMENT else whole.solution
-    if settings is None:
-        raise ConfigurationError(f"{path} has no section [{service}]; it is needed to run or provision that service")
-    return _absolute(settings, path.resolve().parent)
+        raise ConfigurationError(f"{path} is not text in UTF-8") from error
+    return read(text, _VARIABLES, source=str(path), environ=environ)
 
 
 def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
-    paths = {name: str(folder / getattr(settings, name)) for name in ("store", "keys")}
-    if isinstance(settings, SolutionSettings) and settings.ndjson is not None:
-        paths["ndjson"] = str(folder / settings.ndjson)
-    return msgspec.structs.replace(settings, **paths)
+    changes: dict[str, Any] = {"keys": str(folder / settings.keys)}
+    if "://" not in settings.store:
+        changes["store"] = str(folder / settings.store)
+    if settings.api is not None and settings.api.token_file is not None:
+        changes["api"] = msgspec.structs.replace(settings.api, token_file=str(folder / settings.api.token_file))
+    if isinstance(settings, SolutionSettings):
+        changes["receivers"] = tuple(absolute_receiver(each, folder) for each in settings.receivers)
+        if settings.ndjson is not None:
+            changes["ndjson"] = str(folder / settings.ndjson)
+    return msgspec.structs.replace(settings, **changes)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address that only this machine reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
