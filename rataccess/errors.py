@@ -242,3 +242,70 @@ class RecordRefused(ReceiverError, PermanentError):
     def __init__(self, reason: str, *, too_large: bool = False) -> None:
         super().__init__(reason)
         self.too_large = too_large
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+class CallError(RataccessError):
+    """A call through the solution service brought no result; `name` is what was called."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class CallTimeout(CallError, DeadlineExceeded):
+    """No reply came in time.
+
+    `sent` tells whether the call has left the device: if so it may have been carried out all the same.  Otherwise it never
+    will be.
+    """
+
+    def __init__(self, message: str, name: str = "", *, sent: bool = True) -> None:
+        super().__init__(message, name)
+        self.sent = sent
+
+
+class RemoteError(CallError):
+    """The remote was reached and answered with an error: `status` is its HTTP status, `body` the object that it sent."""
+
+    def __init__(self, status: int, body: object = None, name: str = "") -> None:
+        super().__init__(f"{name or 'the remote'} answered with status {status}", name)
+        self.status = status
+        self.body = body
+
+
+class RemoteFailed(RemoteError, TransientError):
+    """The remote failed or is busy (408, 425, 429, 5xx)."""
+
+
+class RemoteRefused(RemoteError, PermanentError):
+    """The remote does not want this call (any other status but 2xx)."""
+
+
+class UnknownRoute(CallError, PermanentError):
+    """The solution service has no route of that name; its operator configures them."""
+
+
+class RemoteUnreachable(CallError, TransientError):
+    """The solution service could not reach the remote; nothing was carried out."""
+
+
+class RemoteTimeout(CallError, TransientError, TimeoutError):
+    """The remote did not answer the solution service within the route's deadline; it may have carried the call out."""
+
+
+class CallOutcomeUnknown(CallError, PermanentError):
+    """The solution service was interrupted in the middle of a call that is not repeatable: it may have been carried out.
+
+    Find out before you call again; mark calls that may be carried out twice as `repeatable`.
+    """
+
+
+class ReplyTooLarge(CallError, PermanentError):
+    """The remote's answer is larger than the route allows; the call was carried out."""
+
+
+class CallRefused(CallError, TransientError):
+    """The solution service did not carry the call out: this device has used up its quota, or the service its capacity."""
