@@ -307,8 +307,9 @@ class ServiceCore:
                 logger.warning("counters were not kept: %s", error)
 
     def _uncounted(self) -> dict[str, int]:
-        changed = {name: value for name, value in self.counters.items() if self._counted.get(name) != value}
-        self._counted.update({name: value - self._counted[name] for name, value in changed.items()})
+        changed = {name: value - self._counted[name] for name, value in self.counters.items()}
+        changed = {name: value for name, value in changed.items() if value}
+        self._counted.update(changed)
         return changed
 
     def _now(self) -> Now:

@@ -12,10 +12,12 @@ import logging
 import os
 from pathlib import Path
 
+import cbor2
+
 from rataccess.errors import DiskFull
 from rataccess.objects import Service
 from rataccess.services.jsonform import body_as_json, iso
-from rataccess.services.store import Row, ServiceStore, translated
+from rataccess.services.store import NDJSON, ServiceStore, StoredRecord, translated
 
 logger = logging.getLogger("rataccess.services")
 
@@ -23,10 +25,6 @@ CHUNK = 500
 """Records at a time: about 10 ms of the service's loop."""
 CHUNK_BYTES = 4 * 1024 * 1024
 """Bodies at a time, and one more: records may have 16 MiB."""
-_SELECT = (
-    "SELECT r.id, d.kid, d.serial_number, r.queue, r.number, r.captured_at, r.received_at, r.link, r.body"
-    " FROM records AS r JOIN devices AS d ON d.id = r.device WHERE r.id > ? ORDER BY r.id LIMIT ?"
-)
 
 
 class Forwarder:
@@ -37,12 +35,11 @@ class Forwarder:
         self._store = store
         self._service = service
         self._descriptor: int | None = None
-        with translated(store.path):
-            row = store.connection.execute("SELECT record, position FROM forwarding").fetchone()
-        self._record, self._position = int(row[0]), int(row[1])
+        self._record, state = store.cursor(NDJSON)
+        self._position: int = 0 if state is None else cbor2.loads(state)
 
     def __repr__(self) -> str:
-        return f"<Forwarder {self.path} record={self._record} position={self._position}>"
+        return f"<Forwarder {self.path} record={self._record or 0} position={self._position}>"
 
     def open(self) -> None:
         """Open the file and cut off what was never counted.  Raises `DiskFull` where the file system refuses."""
@@ -74,37 +71,29 @@ class Forwarder:
         with translated(self.path):
             self._reopen_moved()
             self._append(data)
-        with self._store.transaction() as connection:
-            row = (rows[-1][0], self._position + len(data))
-            connection.execute("UPDATE forwarding SET record = ?, position = ?", row)
-        self._record, self._position = row
+        record, position = rows[-1].position, self._position + len(data)
+        with self._store.transaction():
+            self._store.move_cursor(NDJSON, record, cbor2.dumps(position))
+        self._record, self._position = record, position
         return more
 
-    def _next_rows(self) -> tuple[list[Row], bool]:
-        rows: list[Row] = []
-        size = 0
-        with translated(self._store.path):
-            for row in self._store.connection.execute(_SELECT, (self._record, CHUNK)):
-                rows.append(row)
-                size += len(row[-1])
-                if size >= CHUNK_BYTES:
-                    return rows, True
-        return rows, len(rows) == CHUNK
+    def _next_rows(self) -> tuple[list[StoredRecord], bool]:
+        rows = self._store.records_after(self._record, CHUNK, CHUNK_BYTES)
+        return rows, bool(rows)
 
-    def _line(self, row: Row) -> bytes:
-        _, kid, serial_number, queue, number, captured_at, received_at, link, body = row
+    def _line(self, record: StoredRecord) -> bytes:
         head = {
-            "device": kid.hex(),
-            "serial_number": serial_number,
+            "device": record.device.hex(),
+            "serial_number": record.serial_number,
             "channel": self._service.value,
-            "queue": queue,
-            "record": number,
-            "captured_at": iso(captured_at),
-            "received_at": iso(received_at),
-            "link": link,
+            "queue": record.queue,
+            "record": record.number,
+            "captured_at": iso(record.captured_at),
+            "received_at": iso(record.received_at),
+            "link": record.link,
         }
         text = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-        return f'{text[:-1]},"body":{body_as_json(body)}}}\n'.encode()
+        return f'{text[:-1]},"body":{body_as_json(record.body)}}}\n'.encode()
 
     def _append(self, data: bytes) -> None:
         assert self._descriptor is not None
@@ -125,8 +114,8 @@ class Forwarder:
             return
         self.close()
         self._position = 0 if there is None else there.st_size
-        with self._store.transaction() as connection:  # first, or a kill after the writing would double lines
-            connection.execute("UPDATE forwarding SET position = ?", (self._position,))
+        with self._store.transaction():  # first, or a kill after the writing would double lines
+            self._store.move_cursor(NDJSON, self._record, cbor2.dumps(self._position))
         self.open()
 
 

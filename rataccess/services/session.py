@@ -130,7 +130,8 @@ class Session:
     def save(self, wall: float, changes: Changes) -> None:
         """Have the received numbers and the replay window kept with the rest of the batch."""
         paths = cbor2.dumps([[key, *path] for key, path in self._paths.items()])
-        row = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link, paths)
+        replay, more = self.context.replay_state(), (0, None, self.device.version)
+        row = (number_set_bytes(self.inbound.received), replay, wall, self.link, paths, *more)
         changes.devices[self.device.id] = row
 
     def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes:
