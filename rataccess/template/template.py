@@ -9,7 +9,7 @@ fit is refused with an error that names it, never cut.  Two remarks on what "the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -202,11 +202,17 @@ class Template:
 class Packing:
     """Records prepared for one template, of which any number from the first can be packed at little cost.
 
-    Raises `TemplateError` where one does not fit.
+    Raises `TemplateError` where one does not fit; with `strict=False`, takes those before it only.
     """
 
-    def __init__(self, template: Template, values: Sequence[Object]) -> None:
-        rows = [template._codes(value) for value in values]
+    def __init__(self, template: Template, values: Sequence[Object], *, strict: bool = True) -> None:
+        rows: list[list[Any]] = []
+        try:
+            for value in values:
+                rows.append(template._codes(value))
+        except TemplateError:
+            if strict:
+                raise
         self.count = len(rows)
         self._columns: list[tuple[Field, list[Any]]] = []
         for index, field in enumerate(template.fields.values()):
@@ -228,7 +234,7 @@ class Packing:
         return fit(self.count, limit, lambda count: len(self.pack(count)))
 
 
-def fit(count: int, limit: int, size: Any) -> int:
+def fit(count: int, limit: int, size: Callable[[int], int]) -> int:
     """The most of `count`, as far as a few tries show, for which `size` is at most `limit`; never one that is above."""
     low, high, spent = 0, min(count, MOST_RECORDS) + 1, 0
     guess = high - 1

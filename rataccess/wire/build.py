@@ -1,0 +1,188 @@
+"""Messages to bytes: the builder fills one message up to a limit.
+
+Rules of this file: pure; no keys, no CoAP, no I/O; `now` and `floor` are given.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+
+from rataccess.errors import ObjectError
+from rataccess.numbers import NumberSet
+from rataccess.objects import MAX_OBJECT_BYTES
+from rataccess.wire.block import count_of, write_block
+from rataccess.wire.values import MAX_MESSAGE_RECORDS, Message, WireRecord, age_needed, short_number, ticks_of
+
+_LENGTHS = ((65_536, 4, 2**32), (256, 2, 65_535), (24, 1, 255), (-(2**32), 0, 23))
+"""From and to how many bytes a byte string's length takes how many bytes more than one (RFC 8949 section 3)."""
+
+
+class MessageBuilder:
+    """Fills one message up to `limit` bytes.
+
+    `floor` is what the peer has acknowledged of our records, or `None` where it has said nothing in this run.
+    `acknowledged` and `control` go in whole; what is left is for blocks and records, added in any order.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        floor: int | None,
+        now: float,
+        acknowledged: NumberSet | None = None,
+        control: Mapping[int, Any] | None = None,
+        most_ranges: int = 64,
+    ) -> None:
+        self._floor = floor
+        self._now = now
+        self._head = b""
+        if acknowledged is not None:
+            self._head += cbor2.dumps(acknowledged.acknowledgement(most_ranges))
+        if control:
+            self._head += cbor2.dumps(dict(control))
+        self._limit = limit
+        self._size = len(self._head)
+        self._blocks: list[bytes] = []
+        self._in_blocks = 0
+        self._numbers: list[int] = []
+        self._times: list[int | None] = []
+        self._pieces: list[bytes] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far; never less than what `finish` returns."""
+        return self._size
+
+    @property
+    def count(self) -> int:
+        """Records added so far, in blocks and plain."""
+        return self._in_blocks + len(self._numbers)
+
+    @property
+    def room_left(self) -> int:
+        """Bytes not taken yet; below 0 where the acknowledgement and control alone are too many."""
+        return self._limit - self._size
+
+    def add(self, record: WireRecord) -> bool:
+        """Add `record` where it fits and can share a message with those before; returns whether it did."""
+        ticks, piece = ticks_of(record.captured_at), _piece(record)
+        index, join = bisect_left(self._numbers, record.number), self._join_size(record.number, ticks)
+        if join is None or self._size + len(piece) + join > self._limit:
+            return False
+        self._numbers.insert(index, record.number)
+        self._times.insert(index, ticks)
+        self._pieces.insert(index, piece)
+        self._size += len(piece) + join
+        return True
+
+    def add_block(self, block: bytes) -> bool:
+        """Add a block (`encode_block`, `fit_block`) where it fits and leaves the message with 4096 records at most; returns
+        whether it did.  Blocks stand before the plain records, in the order in which they were added."""
+        count = count_of(block)
+        if self._size + len(block) > self._limit or self.count + count > MAX_MESSAGE_RECORDS:
+            return False
+        self._blocks.append(block)
+        self._in_blocks += count
+        self._size += len(block)
+        return True
+
+    def room(self, record: WireRecord, offset: int = MAX_OBJECT_BYTES) -> int:
+        """How many bytes of `record`'s object, from `offset` on, a fragment added now may carry; below 1 where none fits."""
+        join = self._join_size(record.number, ticks_of(record.captured_at))
+        frame = len(_piece(_fragment(record, b"", len(record.body) if record.total is None else record.total, offset)))
+        room = self._limit - self._size - frame
+        if join is None:
+            return 0
+        room -= join
+        return next(min(room - more, most) for least, more, most in _LENGTHS if room - more >= least)
+
+    def _join_size(self, number: int, ticks: int | None) -> int | None:
+        """What a record costs besides its own piece; `None` where it cannot be among those that are here."""
+        if self.count >= MAX_MESSAGE_RECORDS:
+            return None
+        if not self._numbers:
+            return _first_size(self._number_item(number), self._time_item(ticks))
+        index, joins = bisect_left(self._numbers, number), list[bytes | None]()
+        if index:
+            joins.append(_join(self._numbers[index - 1], self._times[index - 1], number, ticks))
+        if index < len(self._numbers):
+            joins.append(_join(number, ticks, self._numbers[index], self._times[index]))
+        if any(join is None for join in joins):
+            return None
+        own = 0 if index else 12  # the first record's own number and time are counted at their largest
+        return own + sum(len(join or b"") for join in joins)
+
+    def finish(self) -> bytes:
+        """The message's bytes, `limit` at most."""
+        parts = [self._head, *self._blocks]
+        for index, (number, ticks, piece) in enumerate(zip(self._numbers, self._times, self._pieces, strict=True)):
+            if index == 0:
+                parts += [cbor2.dumps(self._number_item(number)), cbor2.dumps(self._time_item(ticks))]
+            else:
+                parts.append(_join(self._numbers[index - 1], self._times[index - 1], number, ticks) or b"")
+            parts.append(piece)
+        return b"".join(parts)
+
+    def _number_item(self, number: int) -> int:
+        return number & 0xFFFF if short_number(number, self._floor) else -1 - number
+
+    def _time_item(self, ticks: int | None) -> int | None:
+        if ticks is None:
+            return None
+        age = age_needed(ticks, self._now)
+        return ticks & 0xFFFFFFFF if age is None else -1 - age
+
+
+def encode_message(message: Message, *, floor: int | None, now: float, limit: int = 65_535) -> bytes:
+    """The bytes of `message`; raises `ObjectError` where its records do not fit into `limit` or one message."""
+    builder = MessageBuilder(limit, floor=floor, now=now, acknowledged=message.acknowledged, control=message.control)
+    for block in message.blocks:
+        if not builder.add_block(write_block(block, floor=floor, now=now)):
+            raise ObjectError(f"a block of {len(block.numbers)} records does not fit into {limit} bytes")
+    for record in message.records:
+        if not builder.add(record):
+            raise ObjectError(f"record {record.number} does not fit into this message of at most {limit} bytes")
+    return builder.finish()
+
+
+def fragment(record: WireRecord, offset: int, size: int) -> WireRecord:
+    """The byte range of `record`'s object from `offset` on, `size` bytes at most."""
+    return _fragment(record, record.body[offset : offset + size], len(record.body), offset)
+
+
+def _fragment(record: WireRecord, body: bytes, total: int, offset: int = MAX_OBJECT_BYTES) -> WireRecord:
+    return WireRecord(
+        record.number, record.queue_id, record.urgency, body, record.captured_at, record.queue, offset, total
+    )
+
+
+def _piece(record: WireRecord) -> bytes:
+    head = record.queue_id * 4 + record.urgency
+    if record.offset is not None:
+        return cbor2.dumps([head, record.queue, record.offset, record.total]) + cbor2.dumps(record.body)
+    if record.queue is not None:
+        return cbor2.dumps([head, record.queue]) + record.body
+    return cbor2.dumps(head) + record.body
+
+
+def _first_size(number_item: int, time_item: int | None) -> int:
+    return len(cbor2.dumps(number_item)) + len(cbor2.dumps(time_item))
+
+
+def _join(number: int, ticks: int | None, next_number: int, next_ticks: int | None) -> bytes | None:
+    """What stands between two records; `None` where they cannot be neighbours in one message."""
+    if next_number <= number or (ticks is None) != (next_ticks is None):
+        return None
+    join = b"" if next_number == number + 1 else cbor2.dumps(number + 1 - next_number)
+    if ticks is not None and next_ticks is not None and ticks != next_ticks:
+        delta = next_ticks - ticks
+        size = (delta.bit_length() if delta >= 0 else (~delta).bit_length()) // 8 + 1
+        if size > 4:
+            return None
+        join += bytes([0x40 | size]) + delta.to_bytes(size, "big", signed=True)
+    return join

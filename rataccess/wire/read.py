@@ -1,0 +1,150 @@
+"""Bytes to messages.
+
+Rules of this file: pure; bytes from a peer end in a `Message` or in `ObjectError`, whatever they are.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cbor2
+
+from rataccess.errors import ObjectError
+from rataccess.numbers import MAX_NUMBER, NumberSet
+from rataccess.objects import MAX_OBJECT_BYTES, Urgency
+from rataccess.wire.block import read_block
+from rataccess.wire.values import (
+    EPOCH,
+    MAX_DEPTH,
+    MAX_MESSAGE_RECORDS,
+    Message,
+    WireRecord,
+    checked_number,
+    whole_number,
+    whole_ticks,
+)
+
+
+def decode_message(data: bytes, *, floor: int, now: float) -> Message:
+    """The message that `data` holds; `floor` is up to where the sender's records have arrived here, `now` our wall time.
+
+    Raises `ObjectError` where the bytes are anything else than a message.
+    """
+    reader = _Reader(data)
+    message = Message()
+    try:
+        _read_message(reader, message, floor, now)
+    except ObjectError:
+        raise
+    except Exception as error:  # cbor2 raises many kinds on hostile input; none may get further
+        raise ObjectError(f"malformed message: {error.__class__.__name__} at byte {reader.position}") from error
+    return message
+
+
+class _Reader:
+    """A CBOR sequence, item by item, each with the bytes that it took."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._file = io.BytesIO(data)
+        self._decoder = cbor2.CBORDecoder(self._file, max_depth=MAX_DEPTH)
+
+    @property
+    def position(self) -> int:
+        return self._file.tell()
+
+    @property
+    def more(self) -> bool:
+        return self._file.tell() < len(self.data)
+
+    def item(self) -> Any:
+        return self._decoder.decode()
+
+    def raw(self) -> bytes:
+        start = self._file.tell()
+        self._decoder.decode()
+        return self.data[start : self._file.tell()]
+
+
+def _read_message(reader: _Reader, message: Message, floor: int, now: float) -> None:
+    if not reader.more:
+        return
+    item, room = reader.item(), MAX_MESSAGE_RECORDS
+    if isinstance(item, list):
+        message.acknowledged = NumberSet.from_acknowledgement(item)
+        if not reader.more:
+            return
+        item = reader.item()
+    if isinstance(item, dict):
+        if any(type(key) is not int for key in item):
+            raise ObjectError("control keys are integers")
+        message.control = item
+        if not reader.more:
+            return
+        item = reader.item()
+    while isinstance(item, bytes):
+        message.blocks.append(read_block(item, floor=floor, now=now))
+        room -= len(message.blocks[-1].numbers)
+        if room < 0:
+            raise ObjectError(f"more than {MAX_MESSAGE_RECORDS} records in one message")
+        if not reader.more:
+            return
+        item = reader.item()
+    _read_records(reader, message.records, _number(item, floor), now, room)
+
+
+def _number(item: object, floor: int) -> int:
+    if type(item) is not int or not -MAX_NUMBER < item <= 0xFFFF:
+        raise ObjectError("a record number is an integer: 16 bits, or negative for a whole one")
+    if item < 0:
+        return checked_number(-1 - item)
+    return whole_number(item, floor)
+
+
+def _capture_ticks(item: object, now: float) -> int | None:
+    if item is None:
+        return None
+    if type(item) is not int or not -(2**40) <= item < 2**32:
+        raise ObjectError("a capture time is null or an integer")
+    if item < 0:
+        return round((now - EPOCH) * 100) + 1 + item
+    return whole_ticks(item, now)
+
+
+def _read_records(reader: _Reader, records: list[WireRecord], number: int, now: float, room: int) -> None:
+    ticks = _capture_ticks(reader.item(), now)
+    while True:
+        item = reader.item()
+        if records:
+            if type(item) is int and item < 0:
+                number = checked_number(number - item)
+                item = reader.item()
+            if isinstance(item, bytes) and 1 <= len(item) <= 4 and ticks is not None:
+                ticks += int.from_bytes(item, "big", signed=True)
+                item = reader.item()
+        if len(records) >= room:
+            raise ObjectError(f"more than {MAX_MESSAGE_RECORDS} records in one message")
+        records.append(_record(reader, item, number, None if ticks is None else EPOCH + ticks / 100))
+        if not reader.more:
+            return
+        number += 1
+
+
+def _record(reader: _Reader, head: object, number: int, captured_at: float | None) -> WireRecord:
+    items = head if isinstance(head, list) else [head]
+    code = items[0] if items else None
+    if type(code) is not int or not 0 <= code < 2**18 or len(items) not in (1, 2, 4):
+        raise ObjectError("a record's head is queue id * 4 + urgency, alone or in a list of 2 or 4")
+    queue = items[1] if len(items) > 1 else None
+    if not isinstance(queue, str | None) or len(queue or "") > 64 or (len(items) == 2 and queue is None):
+        raise ObjectError("a queue's name is text of at most 64 characters")
+    queue_id, urgency = code >> 2, Urgency(code & 3)
+    if len(items) < 4:
+        return WireRecord(number, queue_id, urgency, reader.raw(), captured_at, queue)
+    offset, total, body = items[2], items[3], reader.item()
+    if type(offset) is not int or type(total) is not int or not isinstance(body, bytes):
+        raise ObjectError("a byte range has a whole offset and total, and a byte string")
+    if not (0 <= offset < offset + len(body) <= total <= MAX_OBJECT_BYTES):
+        raise ObjectError("a byte range lies within its object, and holds at least one byte")
+    return WireRecord(number, queue_id, urgency, body, captured_at, queue, offset, total)
