@@ -1,0 +1,1 @@
+"""Programs of ours that the benches start; each is run by its path, and speaks JSON lines."""
