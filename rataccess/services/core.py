@@ -147,7 +147,8 @@ class ServiceCore:
     def _request(self, data: bytes, address: Hashable, header: Header, now: Now, batch: _Batch) -> None:
         session = self._session(header.kid, now)
         if session is None:
-            self.count("requests of unknown devices")
+            revoked = header.kid is not None and self._keys.is_revoked(header.kid)
+            self.count("requests of revoked devices" if revoked else "requests of unknown devices")
             return
         key = _request_key(data, address) if header.type == CONFIRMABLE else None
         if key is not None and key in self._kept:
@@ -184,6 +185,9 @@ class ServiceCore:
         session = self._sessions.get(kid)
         if session is None or context is not session.context or identity is None:
             self.count("answers to nothing")
+            return
+        if self._keys.is_revoked(kid):
+            self.count("answers of revoked devices")
             return
         try:
             response = session.context.unprotect_response(data, identity)

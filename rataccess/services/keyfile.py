@@ -29,6 +29,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     kid: Annotated[str, Meta(pattern=r"^([0-9a-f]{2}){1,7}$")]
     secret: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
     fleets: tuple[str, ...] = ()
+    """Only in files of before: membership is in the store, where `provisioning.move_fleets` puts what it finds here."""
     revoked: bool = False
 
     def __repr__(self) -> str:
@@ -107,6 +108,7 @@ class KeyFile:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
         self._by_kid: dict[bytes, DeviceEntry] = {}
+        self._revoked: frozenset[bytes] = frozenset()
 
     def __repr__(self) -> str:
         return f"<KeyFile {self.path} {len(self._by_kid)} devices>"
@@ -122,6 +124,7 @@ class KeyFile:
         self._seen = seen
         entries = read_entries(self.path)
         self._by_kid = {bytes.fromhex(entry.kid): entry for entry in entries if not entry.revoked}
+        self._revoked = frozenset(bytes.fromhex(entry.kid) for entry in entries if entry.revoked)
         return True
 
     def _stamp(self) -> tuple[int, int, int]:
@@ -134,3 +137,7 @@ class KeyFile:
     def by_kid(self, kid: bytes) -> DeviceEntry | None:
         """The entry of a device that is not revoked, or `None`."""
         return self._by_kid.get(kid)
+
+    def is_revoked(self, kid: bytes) -> bool:
+        """Whether a device had this kid that may not use it any more."""
+        return kid in self._revoked

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service
-from rataccess.services import provisioning
+from rataccess.services import admin, provisioning
 from rataccess.wire import Message
 from tests.services.service_world import FakeDevice, World
 
@@ -137,7 +137,18 @@ def test_an_unknown_and_a_revoked_device_hear_nothing(management: World) -> None
     assert management.ask(other).code == 0x44
     stranger = FakeDevice("C3", b"\x77", bytes(16), management.clock)
     assert management.core.process([(stranger.protect(b"")[0], "here")]) == []
-    assert management.core.counters["requests of unknown devices"] == 2
+    assert management.core.counters["requests of unknown devices"] == 1
+    assert management.core.counters["requests of revoked devices"] == 1
+
+
+def test_a_revoked_devices_answer_to_an_unasked_request_changes_nothing(management: World) -> None:
+    device = management.add("A1")
+    management.ask(device)
+    admin.enqueue_inbound(management.store_path, "A1", "q", 1)
+    [(_, answer)] = management.push(device)
+    provisioning.revoke_device(management.config, Service.MANAGEMENT, "A1")
+    assert management.core.process([(answer, "here")]) == []
+    assert management.core.counters["answers of revoked devices"] == 1
 
 
 def test_a_key_file_that_became_unreadable_changes_nothing(management: World) -> None:
