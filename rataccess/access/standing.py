@@ -116,10 +116,14 @@ class Standing:
         self.probation = True
         return self.wait(now)
 
-    def wait(self, now: float) -> float:
-        """Start the time of stability anew: twice as long for each failure in a row; returns it in seconds."""
+    def wait(self, now: float, longest: float = MAX_FAILBACK) -> float:
+        """Start the time of stability anew: twice as long for each failure in a row; returns it in seconds.
+
+        It is `longest` at most, but never less than what is configured.
+        """
         growth = 2.0 ** min(max(self.failures, 1) - 1, 20)
-        self._last_wait = min(MAX_FAILBACK, self.settings.failback_after * growth)
+        usual = self.settings.failback_after
+        self._last_wait = min(MAX_FAILBACK, max(longest, usual), usual * growth)
         self.stable_from = now + self._last_wait
         return self._last_wait
 

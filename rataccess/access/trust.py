@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rataccess.access.decisions import Kind
-from rataccess.access.standing import Standing
+from rataccess.access.standing import MAX_FAILBACK, Standing
 from rataccess.clock import Clock
 from rataccess.objects import Service
 from rataccess.policy import Suspicion
@@ -25,6 +25,10 @@ for that; a late answer is no reason to change links (with one packet in ten ten
 ACQUITTALS = 2
 """So often in a row a link is cleared by one service of what the other one's silence made it suspect of, before that other
 service counts as down: once may be a lost packet."""
+
+FREE_PROBE_EVERY = 60.0
+"""Seconds between probes of a link that is up, silent, and costs nothing (unless `failback_after` is longer).  It need not
+flap to be silent: a probe is one packet, and only its answer shows that the link carries again."""
 
 
 class Trust:
@@ -162,7 +166,8 @@ class Trust:
         if not standing.probation or not standing.link.ready:
             return
         standing.failures += 1
-        wait = standing.wait(self._clock.monotonic())
+        free = standing.view().cost_per_byte == 0 and standing.budget is None
+        wait = standing.wait(self._clock.monotonic(), FREE_PROBE_EVERY if free else MAX_FAILBACK)
         standing.link.doubt("no answer to the probe")
         self._access.note(Kind.LINK, f"{standing.name}: no answer to the probe; next one in {wait:.0f} s")
         standing.later("failback", wait, lambda: self._try(standing))

@@ -5,6 +5,7 @@ Rules of this package: floor 2; it imports floors 0 and 1 only.  It knows no con
     link      the `Link` itself: one task, evidence, readiness
     states    its states and transitions, a table
     remedy    what to do about a failure; pure
+    trouble   what failed, and what is done about it until when
     session   the driver and transport that are open; foreign errors end here
     backoff   how long to wait; kept across restarts
     timing    every duration and count, with its reason

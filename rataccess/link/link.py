@@ -1,6 +1,6 @@
 """One link under supervision: a driver and a transport, kept up, watched, doubted, repaired.
 
-Rules of this file: one task per link walks the table of `states`; what to do about a failure is decided by `remedy`, what
+Rules of this file: one task per link walks the table of `states`; what to do about a failure is decided in `trouble`, what
 is open is held by `session`.  Calls from outside (`send`, `prove`, `doubt`, `hold`, what a driver announces) change
 evidence and readiness at once, tell the listener, and wake the task; they never wait for it.
 """
@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from rataccess.clock import Clock
-from rataccess.driver import Bearer, Driver, Evidence, RadioStatus, Recovery
+from rataccess.driver import Bearer, Driver, Evidence, RadioStatus
 from rataccess.errors import (
     AttachFailed,
     Closed,
@@ -25,14 +25,14 @@ from rataccess.errors import (
     ServiceRefused,
     TransportBroken,
 )
-from rataccess.link.backoff import Kept, load, save
 from rataccess.link.health import Health
 from rataccess.link.listener import LinkListener
-from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, Remedies, Remedy, kind_of, reached
+from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, kind_of, reached
 from rataccess.link.session import Session
 from rataccess.link.standing import Standing
 from rataccess.link.states import LinkEvent, LinkState, advance
 from rataccess.link.timing import LinkTiming
+from rataccess.link.trouble import Trouble
 from rataccess.objects import Memory, Service
 from rataccess.transport import Endpoint, Handover, Packet, Transport
 
@@ -67,22 +67,13 @@ class Link(Standing):
     ) -> None:
         super().__init__(name, settings, listener, clock)
         self.endpoints = endpoints
-        self._memory = memory
-        self._random = random
         self._timing = timing or LinkTiming()
-        self._key = f"link/{name}/backoff"
         self._session = Session(name, self._timing, make_driver, make_transport)
         self._health = Health(name, self._session, clock, self._timing)
-        self._remedies = Remedies(self._timing, random, Kept())
-        self._remedy = Remedy(LinkEvent.POSTPONE)
+        self._trouble = Trouble(name, clock, memory, random, self._timing, self._ladder_ended)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._due = 0.0  # monotonic; the next attempt is not before it
         self._loss: RataccessError | None = None  # why the link that is up is not any more
-        self._got_to = Evidence.NONE  # how far the last attempt got
-        self._rung: Recovery | None = None
-        self._trouble_since: float | None = None
-        self._last_rung: str | None = None
         self._steps: dict[LinkState, Callable[[], Awaitable[LinkEvent]]] = {
             LinkState.IDLE: self._idle,
             LinkState.WAITING: self._wait,
@@ -106,7 +97,7 @@ class Link(Standing):
         if self.state is LinkState.CLOSED:
             raise Closed(f"link {self.name} is closed")
         if self._task is None:
-            self._restore()
+            self.faulty = self._trouble.restore()
             self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"rataccess link {self.name}")
 
     async def aclose(self) -> None:
@@ -161,7 +152,8 @@ class Link(Standing):
         if not self.ready:
             return
         self._health.clear()
-        self._forget()
+        self._trouble.ends()
+        self._trouble.forget()
         self._set(Evidence.REACHABLE, "a service answered")
 
     def doubt(self, why: str) -> None:
@@ -169,19 +161,11 @@ class Link(Standing):
         if not self.ready:
             return
         self._health.doubt()
+        self._trouble.begins()
         self._set(min(self.evidence, Evidence.BEARER), f"doubted: {why}")
         self._wake.set()
 
     # --- the task -----------------------------------------------------------------------------------------------------
-
-    def _restore(self) -> None:
-        """Go on from where the last run of the program stopped."""
-        kept = load(self._memory, self._key, self._clock, self._timing)
-        self._remedies = Remedies(self._timing, self._random, kept)
-        self.faulty = kept.rounds > 0
-        left = kept.remaining(self._clock, self._timing.backoff_longest)
-        self._due = self._clock.monotonic() + left
-        self._remedy = Remedy(LinkEvent.POSTPONE, left, kept.mandated)
 
     async def _supervise(self) -> None:
         try:
@@ -202,7 +186,7 @@ class Link(Standing):
             event = await self._failed(error)
         if event is LinkEvent.HOLD or (self._held and self.state is not LinkState.IDLE):
             await self._session.aclose()
-            self._trouble_since = self._last_rung = None
+            self._trouble.ends()
             self._set(Evidence.NONE, "held", ready=False)
             return LinkEvent.HOLD
         return event
@@ -230,7 +214,7 @@ class Link(Standing):
     async def _wait(self) -> LinkEvent:
         """Until the time has come, or the bearer is back by itself."""
         while not self._held:
-            left = self._due - self._clock.monotonic()
+            left = self._trouble.left()
             if left <= _RESOLUTION or self._came_back():
                 break
             await self._pause(left)
@@ -241,9 +225,9 @@ class Link(Standing):
 
         A bearer that is up by itself breaks no back-off of the network: attaching to it asks the network for nothing.
         """
-        enough = Evidence.BEARER if self._remedy.mandated else Evidence.REGISTERED
-        better = self._session.driver_open and self.evidence > self._got_to and self.evidence >= enough
-        return better and self._remedies.may_hurry(self._clock.monotonic())
+        enough = Evidence.BEARER if self._trouble.remedy.mandated else Evidence.REGISTERED
+        better = self._session.driver_open and self.evidence > self._trouble.got_to and self.evidence >= enough
+        return better and self._trouble.remedies.may_hurry(self._clock.monotonic())
 
     async def _open(self) -> LinkEvent:
         self._set(Evidence.NONE, "opening the radio")
@@ -274,7 +258,7 @@ class Link(Standing):
         self._session.receive(transport, self._received, self._refused, lambda error: self._lose(transport, error))
         self._hinted(transport.hints)
         self._health.clear()
-        self._mended()
+        self._trouble.mended()
         self._set(Evidence.BEARER, f"ready: {self.bearer.rat}", ready=True, faulty=False)
         return LinkEvent.STARTED
 
@@ -289,7 +273,7 @@ class Link(Standing):
             if status is not None and status.evidence < Evidence.BEARER:
                 self._carrier_lost(status)
             if not self._health.doubts and self._clock.monotonic() - since >= self._timing.stable_after:
-                self._forget()
+                self._trouble.forget()
         if self._loss is not None:
             raise self._loss
         return LinkEvent.HOLD
@@ -297,7 +281,7 @@ class Link(Standing):
     async def _check(self) -> RadioStatus | None:
         """Ask the radio; `None` too where a loss, or a doubt while nobody was in a hurry, came between."""
         hurried = self._health.urgent
-        asking = asyncio.get_running_loop().create_task(self._health.check(self._remedies.doubt_patience()))
+        asking = asyncio.get_running_loop().create_task(self._health.check(self._trouble.remedies.doubt_patience()))
         waking = asyncio.get_running_loop().create_task(self._wake.wait())
         try:
             while not asking.done():
@@ -315,9 +299,8 @@ class Link(Standing):
                 asking.exception()  # seen: where it was not returned, a loss explains it
 
     async def _recover(self) -> LinkEvent:
-        rung = self._rung
+        rung = self._trouble.rung
         assert rung is not None
-        self._last_rung = rung.name
         self.detail = f"recovering: {rung.name}"
         started = self._clock.monotonic()
         try:
@@ -325,9 +308,7 @@ class Link(Standing):
             outcome = "done"
         except RataccessError as error:
             outcome = f"failed: {error}"
-        took = self._clock.monotonic() - started
-        tries = f"{self._remedies.tries} of {rung.attempts}"
-        log.warning("link %s: recovery %r, try %s: %s (%.1f s)", self.name, rung.name, tries, outcome, took)
+        self._trouble.rung_done(rung, outcome, self._clock.monotonic() - started)
         return LinkEvent.RUNG_DONE
 
     # --- what comes in ------------------------------------------------------------------------------------------------
@@ -357,6 +338,7 @@ class Link(Standing):
     def _down(self, error: RataccessError, evidence: Evidence) -> None:
         if self._loss is None:
             self._loss = error
+            self._trouble.begins()
             self._set(evidence, str(error), ready=False)
             self._wake.set()
 
@@ -366,21 +348,14 @@ class Link(Standing):
         """Close what is of no more use and decide what to do."""
         kind = kind_of(error)
         self._set(reached(error, self.evidence), str(error), ready=False)
-        self._got_to, self._loss = self.evidence, None
+        self._loss = None
         if self._held:
             return LinkEvent.HOLD
-        rungs = self._session.recoveries
-        now = self._clock.monotonic()
-        remedy = self._remedy = self._remedies.after(error, rungs, now)
+        remedy = self._trouble.judge(error, self._session.recoveries, self.evidence)
         # A rung finds the driver of a silent radio as it was, so that it may use the port; a port that is lost is closed.
         usable = kind in RADIO_ANSWERS or (kind is Failure.SILENT and remedy.event is LinkEvent.REPAIR)
         await (self._session.close_transport() if usable else self._session.aclose())
-        now = self._clock.monotonic()
-        self._due = now + remedy.wait
-        self._trouble_since = now if self._trouble_since is None else self._trouble_since
-        self._rung = rungs[remedy.rung] if remedy.event is LinkEvent.REPAIR else None
-        self._keep(0.0 if kind is Failure.PERMANENT else remedy.wait, remedy.mandated)
-        log.info("link %s: %s: %s; %s, %.1f s", self.name, kind.value, error, remedy.event, remedy.wait)
+        self._trouble.fix(error)
         if remedy.event is LinkEvent.GIVE_UP:
             self._given_up(str(error))
         return remedy.event
@@ -389,29 +364,8 @@ class Link(Standing):
         if not self.faulty:
             log.error("link %s is faulty: %s", self.name, cause)
         self._set(self.evidence, cause, faulty=True)
-        if self._remedies.rung is None:  # else the ladder still has rungs for a radio that answers
-            self._finished(ok=False)
+        if self._trouble.remedies.rung is None:  # else the ladder still has rungs for a radio that answers
+            self._trouble.finished(ok=False)
 
-    def _mended(self) -> None:
-        self._finished(ok=True)
-        self._trouble_since = None
-
-    def _finished(self, *, ok: bool) -> None:
-        step, self._last_rung = self._last_rung, None
-        if step is not None and self._trouble_since is not None:
-            seconds = self._clock.monotonic() - self._trouble_since
-            log.warning(
-                "link %s: recovery %s after %r, %.1f s", self.name, "succeeded" if ok else "failed", step, seconds
-            )
-            self._tell(self._listener.recovery_finished, step, seconds, ok)
-
-    def _forget(self) -> None:
-        if self._remedies.recovered():
-            self._keep(0.0, False)
-
-    def _keep(self, wait: float, mandated: bool) -> None:
-        """A permanent error is kept without its wait: a restart is how somebody says that it was mended."""
-        counts = self._remedies
-        not_before = self._clock.wall() + wait
-        kept = Kept(counts.attempts, counts.rung, counts.tries, counts.rounds, wait, not_before, mandated)
-        save(self._memory, self._key, kept)
+    def _ladder_ended(self, step: str, seconds: float, ok: bool) -> None:
+        self._tell(self._listener.recovery_finished, step, seconds, ok)

@@ -52,5 +52,9 @@ class LinkListener(Protocol):
         ...
 
     def recovery_finished(self, link: Link, step: str, seconds: float, ok: bool) -> None:
-        """The recovery ladder ended after the rung `step`, `seconds` after the trouble began: attached again, or faulty."""
+        """The recovery ladder ended after the rung `step`: attached again (`ok`), or faulty.
+
+        `seconds` count from the first sign of trouble: the first doubt that no answer has removed since, else the moment
+        when the link failed.
+        """
         ...
