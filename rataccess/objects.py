@@ -6,7 +6,7 @@ Rules of this file: values only, no I/O, no state.
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cbor2
 
@@ -70,6 +70,18 @@ class Memory(Protocol):
 
     def put_now(self, key: str, value: bytes) -> None:
         """Keep `value`; it is on disk when this returns (blocks for one commit)."""
+        ...
+
+
+@runtime_checkable
+class SharedMemory(Memory, Protocol):
+    """A `Memory` that several processes use at a time."""
+
+    def replace(self, key: str, old: bytes | None, new: bytes) -> bool:
+        """Keep `new` where `old` is what is kept (`None`: nothing), in one step; whether it was.
+
+        It is on disk when this returns.
+        """
         ...
 
 

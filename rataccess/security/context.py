@@ -193,6 +193,15 @@ class SecureContext:
 
         Raises `ProtectionFailed` for everything else, also for one with a critical option other than Uri-Path.
         """
+        request = self.open_request(datagram)
+        self.strike_out(request)
+        return request
+
+    def open_request(self, datagram: bytes) -> Request:
+        """A genuine request that was not seen before as far as is known here; nothing changes.
+
+        It counts as seen only with `strike_out`.  For who shares the window with others: reads it anew in between.
+        """
         outer = read_message(datagram)
         if outer.option is None or outer.code not in (POST, FETCH):
             refuse("not a protected request")
@@ -209,9 +218,27 @@ class SecureContext:
             refuse("a request with the code of a response")
         path = _understand(options, (URI_PATH,))
         identity = RequestIdentity(self, outer.token, number, nonce, data, outer.code)
-        self._window.strike_out(number)
-        self._unkept.append(identity)
         return Request(code, path, body, outer.token, outer.message_id, outer.type == CONFIRMABLE, identity)
+
+    def strike_out(self, request: Request) -> None:
+        """`request`, which `open_request` returned, is seen; raises `ProtectionFailed` where it was seen meanwhile."""
+        number = request.identity.sequence_number
+        if not self._window.is_new(number):
+            refuse("a request that was seen before")
+        self._window.strike_out(number)
+        self._unkept.append(request.identity)
+
+    def take_over(self, replay_state: bytes | None) -> None:
+        """Go on from where another process that has these keys has kept the replay window.
+
+        Requests that are opened and not struck out stay valid.  Raises `KeyStoreError` as the constructor.
+        """
+        window, reserved = replay.ReplayWindow(), 0
+        if replay_state is not None:
+            window, reserved = replay.load(replay_state)
+        self._numbers.check(reserved)
+        self._window = window
+        self._unkept.clear()
 
     def protect_response(self, request: Request, code: int, body: bytes, *, message_id: int) -> bytes:
         """The answer: piggybacked on the acknowledgement of a confirmable request, else non-confirmable.

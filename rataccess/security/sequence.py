@@ -7,7 +7,7 @@ limit: some are skipped, none is used again.
 from __future__ import annotations
 
 from rataccess.errors import KeyStoreError, SequenceExhausted
-from rataccess.objects import Memory
+from rataccess.objects import Memory, SharedMemory
 
 BLOCK = 256
 """Numbers reserved at a time: one commit each, and at most this many skipped by a restart.  A device that restarts daily
@@ -22,23 +22,36 @@ class SequenceNumbers:
 
     Half-way through a block the next one is written without waiting (`put`).  At its end that is made sure of
     (`put_now`): a memory that has already committed the value may then return at once.
+
+    In a `SharedMemory` several processes take numbers of one sender: each reserves blocks of its own, in one step, and
+    nothing is read before the first.
     """
 
-    __slots__ = ("_ahead", "_key", "_limit", "_memory", "_next")
+    __slots__ = ("_ahead", "_key", "_known", "_limit", "_memory", "_next", "_shared")
 
     def __init__(self, memory: Memory, key: str, used: int = 0) -> None:
         """`used`: what other evidence says was reserved.  Raises `KeyStoreError` where the memory knows less than that:
         it was lost or rolled back, and numbers would come twice."""
         self._memory = memory
         self._key = key
-        self._limit = self._stored()
-        if self._limit < used:
-            raise KeyStoreError(
-                f"the store has lost the sender sequence numbers under {key!r}: {self._limit} reserved, but {used} were; "
-                "numbers would be used twice; provision a new session secret for this device"
-            )
-        self._next = self._limit
+        self._shared = memory if isinstance(memory, SharedMemory) else None
+        self._known = 0
         self._ahead: int | None = None
+        self._limit = self._next = 0
+        if self._shared is None:
+            self._limit = self._next = self._stored()
+        self.check(used)
+
+    def check(self, used: int) -> None:
+        """Hold the memory against other evidence, by the rule of the constructor."""
+        if used <= max(self._known, self._limit):
+            return
+        self._known = self._stored()
+        if self._known < used:
+            raise KeyStoreError(
+                f"the store has lost the sender sequence numbers under {self._key!r}: {self._known} reserved, but {used} "
+                "were; numbers would be used twice; provision a new session secret for this device"
+            )
 
     @property
     def upcoming(self) -> int:
@@ -48,7 +61,7 @@ class SequenceNumbers:
     @property
     def reserved(self) -> int:
         """Every number given out is below this one, and this is on disk."""
-        return self._limit
+        return max(self._limit, self._known)
 
     def take(self) -> int:
         """The next number.
@@ -58,9 +71,9 @@ class SequenceNumbers:
         """
         number = self._next
         if number >= self._limit:
-            number = self._reserve()
+            number = self._reserve() if self._shared is None else self._reserve_among_others(self._shared)
         self._next = number + 1
-        if self._ahead is None and self._limit - number <= BLOCK // 2:
+        if self._shared is None and self._ahead is None and self._limit - number <= BLOCK // 2:
             self._ahead = min(self._limit + BLOCK, MOST + 1)
             self._memory.put(self._key, self._ahead.to_bytes(_LIMIT_BYTES, "big"))
         return number
@@ -72,16 +85,32 @@ class SequenceNumbers:
         if limit is None or stored != limit:  # first use, or another context of the same name has been at it
             first = max(self._limit, stored)
             limit = min(first + BLOCK, MOST + 1)
-        if first > MOST:
-            raise SequenceExhausted(
-                f"the sequence numbers under {self._key!r} are used up; provision a new session secret"
-            )
+        self._refuse_beyond(first)
         self._memory.put_now(self._key, limit.to_bytes(_LIMIT_BYTES, "big"))
         self._limit, self._ahead = limit, None
         return first
 
+    def _reserve_among_others(self, memory: SharedMemory) -> int:
+        """As `_reserve`, for a block that no other process reserves at the same time."""
+        while True:
+            value = memory.get(self._key)
+            first = max(self._limit, self._read(value))
+            self._refuse_beyond(first)
+            limit = min(first + BLOCK, MOST + 1)
+            if memory.replace(self._key, value, limit.to_bytes(_LIMIT_BYTES, "big")):
+                self._limit = limit
+                return first
+
+    def _refuse_beyond(self, first: int) -> None:
+        if first > MOST:
+            raise SequenceExhausted(
+                f"the sequence numbers under {self._key!r} are used up; provision a new session secret"
+            )
+
     def _stored(self) -> int:
-        value = self._memory.get(self._key)
+        return self._read(self._memory.get(self._key))
+
+    def _read(self, value: bytes | None) -> int:
         if value is None:
             return 0
         limit = int.from_bytes(value, "big")
