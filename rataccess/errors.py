@@ -41,6 +41,10 @@ class UnknownRadio(ConfigurationError):
     """No driver or transport of that name is registered."""
 
 
+class UnknownDevice(ConfigurationError):
+    """No device of that serial number was ever enrolled at this service."""
+
+
 class MissingExtra(ConfigurationError, ImportError):
     """A driver, transport or tool needs a package that is not installed; the message names the extra to install."""
 

@@ -5,6 +5,29 @@ does or fails to do never reaches another, nor the service's socket.  Delivery i
 key that is the same every time.  Client libraries are imported by the one file that needs them, when it is needed.
 """
 
-from rataccess.services.receivers.settings import ReceiverSettings, absolute
+from rataccess.services.receivers.base import Receiver, as_json, key_of
+from rataccess.services.receivers.forwarding import Forwarding, ReceiverStatus
+from rataccess.services.receivers.receivers import Receivers
+from rataccess.services.receivers.settings import (
+    MqttSettings,
+    NdjsonSettings,
+    PostgresqlSettings,
+    ReceiverSettings,
+    WebhookSettings,
+    absolute,
+)
 
-__all__ = ["ReceiverSettings", "absolute"]
+__all__ = [
+    "Forwarding",
+    "MqttSettings",
+    "NdjsonSettings",
+    "PostgresqlSettings",
+    "Receiver",
+    "ReceiverSettings",
+    "ReceiverStatus",
+    "Receivers",
+    "WebhookSettings",
+    "absolute",
+    "as_json",
+    "key_of",
+]

@@ -72,6 +72,9 @@ CREATE TABLE packets(
   id IDENTITY, device INT8 NOT NULL, data BYTES NOT NULL, expires_at REAL8 NOT NULL);
 CREATE INDEX packets_by_device ON packets(device, id);
 CREATE TABLE cursors(receiver TEXT PRIMARY KEY, position TEXT NOT NULL, state BYTES);
+CREATE TABLE aside(
+  receiver TEXT NOT NULL, key TEXT NOT NULL, record BYTES NOT NULL, reason TEXT NOT NULL, refused_at REAL8 NOT NULL,
+  PRIMARY KEY (receiver, key));
 CREATE TABLE device_fleets(
   serial_number TEXT NOT NULL, place INT8 NOT NULL, fleet TEXT NOT NULL, PRIMARY KEY (serial_number, place));
 CREATE TABLE stamps(name TEXT PRIMARY KEY, value INT8 NOT NULL);

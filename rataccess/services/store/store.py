@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from rataccess.services.store.aside import AsideFacet
 from rataccess.services.store.batch import BatchFacet
 from rataccess.services.store.calls import CallFacet
 from rataccess.services.store.database import Database, Row
@@ -21,7 +22,7 @@ from rataccess.services.store.reading import ReadingFacet
 from rataccess.services.store.sqlite import SqliteDatabase
 
 
-class ServiceStore(BatchFacet, CallFacet, DeviceFacet, EnvironmentFacet, OutgoingFacet, ReadingFacet):
+class ServiceStore(AsideFacet, BatchFacet, CallFacet, DeviceFacet, EnvironmentFacet, OutgoingFacet, ReadingFacet):
     """A handle on the store: used from one thread at a time; `open_store` makes another.
 
     Each method raises `DiskFull` or `StoreUnreachable` (both transient: nothing was kept), `StoreCorrupt` or `StoreError`.
