@@ -6,7 +6,7 @@ describes each bit.
 
 from rataccess.template.book import TemplateBook
 from rataccess.template.fields import Bool, Bytes, Enum, Field, Integer, Real, Scaled, Text
-from rataccess.template.template import MOST_RECORDS, Packing, Template, fit
+from rataccess.template.template import MOST_RECORDS, Packing, Template
 
 __all__ = [
     "MOST_RECORDS",
@@ -21,5 +21,4 @@ __all__ = [
     "Template",
     "TemplateBook",
     "Text",
-    "fit",
 ]

@@ -26,6 +26,8 @@ MOST_FIELDS = 64
 MOST_RECORDS = 4096
 """In one block."""
 FIRST_DERIVED_ID, LAST_ID = 128, 2**21 - 1
+_GUESSES, _MOST_TRIES = 3, 20  # by proportion, then by halves: sizes are nearly proportional, but not quite ascending
+_NEARLY = 50  # a packet but for a fiftieth full is full: another try costs more than it brings
 
 
 class Template:
@@ -142,13 +144,12 @@ class Template:
     # --- several -------------------------------------------------------------------------------------------------------
 
     def pack_columns(self, values: Sequence[Object]) -> bytes:
-        """Records, column by column, each in its smallest mode; raises `TemplateError` where one does not fit."""
+        """Records, 1 to 4096, column by column, each in its smallest mode; `TemplateError` where one does not fit."""
         return Packing(self, values).pack(len(values))
 
     def unpack_columns(self, data: bytes, count: int) -> list[dict[str, Any]]:
         """The inverse of `pack_columns`; raises `ObjectError` for bytes that are not `count` such records, 1 to 4096."""
-        if not 1 <= count <= MOST_RECORDS:
-            raise ObjectError(f"a block holds 1 to {MOST_RECORDS} records, not {count}")
+        _check_count(count)
         reader, records = BitReader(data), [dict[str, Any]() for _ in range(count)]
         for name, field in self.fields.items():
             there = records
@@ -162,7 +163,7 @@ class Template:
 
     def fit(self, values: Sequence[Object], limit: int) -> int:
         """How many of `values`, from the first, pack into `limit` bytes; raises `TemplateError` where one does not fit."""
-        return Packing(self, values).fit(limit)
+        return Packing(self, values[:MOST_RECORDS]).fit(limit)
 
     # --- the definition ------------------------------------------------------------------------------------------------
 
@@ -200,56 +201,71 @@ class Template:
 
 
 class Packing:
-    """Records prepared for one template, of which any number from the first can be packed at little cost.
+    """Records of one template, of which any number from the first can be packed at little cost: each is looked at once.
 
-    Raises `TemplateError` where one does not fit; with `strict=False`, takes those before it only.
+    With `strict=False` what does not fit ends them: `count` is how many stand before it, once it was looked at.
     """
 
     def __init__(self, template: Template, values: Sequence[Object], *, strict: bool = True) -> None:
-        rows: list[list[Any]] = []
-        try:
-            for value in values:
-                rows.append(template._codes(value))
-        except TemplateError:
-            if strict:
-                raise
-        self.count = len(rows)
-        self._columns: list[tuple[Field, list[Any]]] = []
-        for index, field in enumerate(template.fields.values()):
-            self._columns.append((field, [row[index] for row in rows]))
+        self.count = len(values)
+        self._template, self._values, self._strict = template, values, strict
+        self._rows: list[list[Any]] = []
 
     def pack(self, count: int) -> bytes:
-        """The first `count` as `Template.pack_columns` packs them."""
-        pieces = []
-        for field, column in self._columns:
-            codes = column[:count]
+        """The first `count` as `Template.pack_columns` packs them; raises `TemplateError` where one does not fit."""
+        _check_count(count)
+        self._look(count)
+        rows, pieces = self._rows[:count], []
+        for field, column in zip(self._template.fields.values(), zip(*rows, strict=True), strict=True):
+            codes: Sequence[Any] = column
             if field.optional:
-                pieces.append(write_integers([int(code is not None) for code in codes], 1))
-                codes = [code for code in codes if code is not None]
+                pieces.append(write_integers([int(code is not None) for code in column], 1))
+                codes = [code for code in column if code is not None]
             pieces.append(write_column(field, codes))
         return to_bytes("".join(pieces))
 
-    def fit(self, limit: int) -> int:
-        """How many, from the first, pack into `limit` bytes, 0 to all (within a few of the most that do)."""
-        return fit(self.count, limit, lambda count: len(self.pack(count)))
+    def fit(self, limit: int, size: Callable[[int], int] | None = None) -> int:
+        """How many, from the first, pack into `limit` bytes: 0 to all, within a few of the most that do.
+
+        `size` is what packing so many takes, where that is more than `pack` alone.  Raises `TemplateError` as `pack` does.
+        """
+        low, guess = 0, min(self.count, limit // 4 + 8)
+        high = self.count + 1
+        for attempt in range(_MOST_TRIES):
+            guess = min(max(guess, low + 1), high - 1)
+            if guess <= low:
+                break
+            if not self._strict and not self._looked(guess):
+                guess, high = self.count, self.count + 1
+                if guess <= low:
+                    break
+            took = size(guess) if size else len(self.pack(guess))
+            if took <= limit:
+                low = guess
+            else:
+                high = guess
+            if low == guess and (limit - took) * _NEARLY <= limit:
+                break
+            guess = guess * limit // max(1, took) if attempt < _GUESSES else (low + high) // 2
+        return low
+
+    def _looked(self, count: int) -> bool:
+        """Whether the first `count` fit; where not, `count` becomes how many do."""
+        try:
+            self._look(count)
+        except TemplateError:
+            self.count = len(self._rows)
+            return False
+        return True
+
+    def _look(self, count: int) -> None:
+        for value in self._values[len(self._rows) : count]:
+            self._rows.append(self._template._codes(value))
 
 
-def fit(count: int, limit: int, size: Callable[[int], int]) -> int:
-    """The most of `count`, as far as a few tries show, for which `size` is at most `limit`; never one that is above."""
-    low, high, spent = 0, min(count, MOST_RECORDS) + 1, 0
-    guess = high - 1
-    while low < guess < high:
-        took = size(guess)
-        if took <= limit:
-            low = guess
-        else:
-            high = guess
-        spent += 1
-        if high - low <= 1 or (spent >= 5 and (high - low) * 50 <= low):
-            break
-        guess = (low + high) // 2 if spent >= 4 else int(guess * limit / max(1, took))
-        guess = min(max(guess, low + 1), high - 1)
-    return low
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST_RECORDS:
+        raise ObjectError(f"1 to {MOST_RECORDS} records are packed together, not {count}")
 
 
 def _check_name(name: object, fields: Mapping[str, Field]) -> None:

@@ -16,7 +16,7 @@ import cbor2
 from rataccess.errors import ObjectError, TemplateError
 from rataccess.numbers import MAX_NUMBER
 from rataccess.objects import Urgency
-from rataccess.template import MOST_RECORDS, Packing, Template, fit
+from rataccess.template import MOST_RECORDS, Packing, Template
 from rataccess.template.bits import BitReader, number, octets, to_bytes
 from rataccess.template.integers import read_integers, write_integers
 from rataccess.wire.values import (
@@ -56,10 +56,9 @@ def encode_block(
     if not records or len(records) != len(values) or _together(records) != len(records):
         return None
     try:
-        packing = Packing(template, values)
+        return _Fitting(records, Packing(template, values), template.id, floor, now).block(len(records))
     except TemplateError:
         return None
-    return _Fitting(records, packing, template.id, floor, now).block(len(records))
 
 
 def fit_block(
@@ -76,7 +75,7 @@ def fit_block(
     count = _together(records[: len(values)])
     packing = Packing(template, values[:count], strict=False)
     fitting = _Fitting(records, packing, template.id, floor, now)
-    most = fit(packing.count, limit, lambda count: len(fitting.block(count)))
+    most = packing.fit(limit, lambda count: len(fitting.block(count)))
     return (most, fitting.block(most)) if most else None
 
 
