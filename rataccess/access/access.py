@@ -66,6 +66,8 @@ class Access:
         self.log = DecisionLog()
         self.recoveries: deque[Recovered] = deque(maxlen=64)
         self.on_entry: Callable[[Entry], None] | None = None
+        self.on_change: Callable[[], None] | None = None
+        """Called after anything that decisions depend on has changed, hints and the link in use among it."""
 
     # --- composition ---------------------------------------------------------------------------------------------------
 
@@ -137,6 +139,8 @@ class Access:
         self._warm_up()
         for user in self.users.values():
             user.access_changed()
+        if self.on_change:
+            self.on_change()
 
     def _reconsider(self, cause: str) -> None:
         suspicious = any(standing.suspicion is Suspicion.UNANSWERED for standing in self._standings.values())

@@ -19,13 +19,15 @@ _ORDER = {ReceiptState.QUEUED: 0, ReceiptState.SENT: 1, ReceiptState.HANDED_OVER
 class AsyncReceipt:
     """Where one record is.  Use from the device's event loop; `state` may be read from any thread."""
 
-    __slots__ = ("__weakref__", "_waiters", "number", "service", "state")
+    __slots__ = ("__weakref__", "_waiters", "number", "sent", "service", "state")
 
     def __init__(self, service: Service, number: int) -> None:
         self.service = service
         self.number = number
         """The record's sequence number at its service, from 1."""
         self.state = ReceiptState.QUEUED
+        self.sent = False
+        """Whether the record has left the device at least once, whatever became of it then."""
         self._waiters: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
@@ -63,6 +65,7 @@ class AsyncReceipt:
         if self.state.final or (not state.final and _ORDER[state] <= _ORDER[self.state]):
             return
         self.state = state
+        self.sent = self.sent or not state.final or state is ReceiptState.DELIVERED
         if state.final:
             for waiter in self._waiters:
                 if not waiter.done():

@@ -9,18 +9,25 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rataccess.access import Access, Entry, Kind
-from rataccess.channel import AsyncChannel, AsyncManagementChannel, AsyncReceipt, Receipts
+from rataccess.channel import (
+    AsyncChannel,
+    AsyncManagementChannel,
+    AsyncReceipt,
+    AsyncSolutionChannel,
+    Parts,
+    Receipts,
+)
 from rataccess.channel.bridge import Bridge
-from rataccess.channel.channel import Parts
 from rataccess.clock import Clock, SystemClock
 from rataccess.config import Configuration, load
 from rataccess.device import build
+from rataccess.device.hints import HintChanges, HintsCallback, HintsWatch, State
 from rataccess.device.snapshot import ControlSocket, snapshot
 from rataccess.device.timekeeping import AdjustedClock
 from rataccess.errors import Closed, DeadlineExceeded, StoreError
@@ -28,6 +35,7 @@ from rataccess.exchange import Exchange
 from rataccess.keys import FileKeyStore, KeyStore
 from rataccess.objects import ReceiptState, Service, Urgency, encode
 from rataccess.store import Inbound, NewRecord, Store, StoreTrouble
+from rataccess.template import TemplateBook
 from rataccess.transport import Hints
 
 _log = logging.getLogger("rataccess")
@@ -58,6 +66,9 @@ class _Observer:
     def time_told(self, wall: float) -> None:
         self._device.time_told(wall)
 
+    def packet_arrived(self, data: bytes) -> None:
+        self._channel.packets.arrived(data)
+
 
 class AsyncDevice:
     """A client of exactly two services.  Make one with `AsyncDevice.open`; use it in one event loop.
@@ -67,7 +78,7 @@ class AsyncDevice:
     """
 
     management: AsyncManagementChannel
-    solution: AsyncChannel
+    solution: AsyncSolutionChannel
 
     def __init__(
         self, configuration: Configuration, *, clock: Clock | None = None, keys: KeyStore | None = None
@@ -83,6 +94,7 @@ class AsyncDevice:
         self._boot = build.boot_identifier()
         self._clockwatch: asyncio.Task[None] | None = None
         self._receipts = Receipts()
+        self._hints = HintsWatch(self._look_at_hints)
         self._closed = False
         self._told_trouble: StoreTrouble | None = None
         self.threaded_store = True
@@ -137,10 +149,12 @@ class AsyncDevice:
         source = random.Random()
         self._access = access = Access(self._clock, store)
         access.on_entry = self._decided
+        access.on_change = self._hints.stir
         build.add_links(access, self.configuration, clock=self._clock, store=store, source=source, secret=keys.secret)
         bridge = Bridge(asyncio.get_running_loop())
         self._date()  # what an earlier run captured before time was known
         for service, context in build.contexts(keys, store).items():
+            book = TemplateBook(store, f"schema/{service}")
             exchange = Exchange(
                 service,
                 store=store,
@@ -150,12 +164,12 @@ class AsyncDevice:
                 random=source,
                 ask_time=service is Service.MANAGEMENT and not self._clock.wall_known(),
             )
-            parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, self._boot)
+            parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, self._boot, book, self.report)
             channel: AsyncChannel
             if service is Service.MANAGEMENT:
                 channel = self.management = AsyncManagementChannel(parts)
             else:
-                channel = self.solution = AsyncChannel(service, parts)
+                channel = self.solution = AsyncSolutionChannel(parts)
             self._exchanges[service] = exchange
             channel.objects_arrived()  # what a crash left between inbox and objects
             exchange.start(_Observer(self, channel))
@@ -180,6 +194,7 @@ class AsyncDevice:
         if self._control:
             await self._control.aclose()
         self._receipts.close()
+        self._hints.close()
         for channel in self._channels:
             channel.close()
         for exchange in self._exchanges.values():
@@ -193,7 +208,9 @@ class AsyncDevice:
     # --- what the floors below tell ------------------------------------------------------------------------------------
 
     def _settled(self, service: Service, numbers: Sequence[int], state: ReceiptState) -> None:
-        self._receipts.move(service, numbers, state)
+        for channel in self._channels:
+            if channel.service is service:
+                channel.moved(numbers, state)
         self._exchanges[service].settled(numbers)
         self._tell_trouble()
 
@@ -246,9 +263,29 @@ class AsyncDevice:
     # --- the application's view ----------------------------------------------------------------------------------------
 
     @property
+    def link(self) -> str | None:
+        """The name of the link in use, or `None` without one."""
+        return self.access.current
+
+    @property
     def hints(self) -> Hints | None:
-        """What the link in use can do right now, or `None` without one."""
+        """What the link in use can do right now, or `None` without one; `mtu` is the most that `packets.send` takes."""
         return self.solution.hints
+
+    def on_hints(self, callback: HintsCallback) -> Callable[[], None]:
+        """Have `callback` called with `hints` after each change of the link in use or of its hints.
+
+        Returns what undoes that.  It is called in the event loop, once for all that changed at the same time, and must not
+        block.  What it raises is logged.  It is not called for what holds already; read `hints` for that.
+        """
+        return self._hints.subscribe(callback)
+
+    def hint_changes(self) -> HintChanges:
+        """The same as an asynchronous iterator, for `async for`; see `HintChanges`."""
+        return HintChanges(self._hints.watched)
+
+    def _look_at_hints(self) -> State:
+        return (self.access.current, self.hints) if self._access is not None and not self._closed else (None, None)
 
     def explain(self) -> str:
         """Why this link: the decision, every link, the latest decisions; for people."""

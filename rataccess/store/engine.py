@@ -106,6 +106,11 @@ class Engine:
             soft, committing = self.soft, self.committing
         return lambda number: soft.leaving(service, number) or committing.leaving(service, number)
 
+    def settling(self, service: Service, number: int) -> bool:
+        """Whether a record is about to be settled."""
+        with self.soft_lock:
+            return any(number in soft.settling[service] for soft in (self.soft, self.committing))
+
     def marks(self, key: int) -> int:
         """Attempts that are not written yet."""
         service, number = SERVICES[key >> NUMBER_BITS + 3], number_of(key)

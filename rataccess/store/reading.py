@@ -90,6 +90,13 @@ def lowest(source: sqlite3.Connection, service: Service) -> int | None:
     return min((number for (number,) in source.execute(_LOWEST, bounds)), default=None)
 
 
+def is_there(source: sqlite3.Connection, service: Service, number: int) -> bool:
+    """Whether a record is in the outbox, in whatever class."""
+    keys = [key_of((INDEX[service] << 3) + class_, number) for class_ in range(8)]
+    marks = ",".join("?" * len(keys))
+    return source.execute(f"SELECT 1 FROM outbox WHERE key IN ({marks}) LIMIT 1", keys).fetchone() is not None
+
+
 def any_expired(source: sqlite3.Connection, now: float, undated: bool) -> bool:
     """Whether `Outbox.expire` would find anything."""
     return (

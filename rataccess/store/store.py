@@ -132,6 +132,11 @@ class Store:
         """The last number given; 0 for none."""
         return self._engine.totals.last[INDEX[service]]
 
+    def holds(self, service: Service, number: int) -> bool:
+        """Whether that record is in the outbox, unsettled."""
+        leaving = self._engine.settling(service, number)
+        return not leaving and self._engine.read(lambda source: reading.is_there(source, service, number))
+
     def settle(self, service: Service, numbers: Iterable[int], state: ReceiptState) -> None:
         """These records are done with, finally: delete, count and announce them.  Unknown numbers are ignored."""
         if not state.final:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cbor2 import CBORTag
 
+from rataccess.channel import AsyncChannel
 from rataccess.channel.bridge import Bridge
 from rataccess.clock import LoopClock
 from rataccess.device import AsyncDevice
@@ -26,6 +27,14 @@ async def ticks(made: SystemWorld, seconds: int = 3) -> None:
     for _ in range(seconds):
         made.tick()
         await asyncio.sleep(1)
+
+
+async def take(channel: AsyncChannel, timeout: float, *, queue: str | None = None) -> Any:
+    """The next inbound object's value, acknowledged."""
+    found = await channel.dequeue(timeout, queue=queue)
+    if found is not None:
+        found.ack()
+    return found.value if found else None
 
 
 # --- named objects, environment, inbound objects ------------------------------------------------------------------------
@@ -107,9 +116,12 @@ def test_inbound_objects_come_once_in_order_by_queue_also_unasked() -> None:
             large = {"blob": bytes(5000)}
             admin.enqueue_inbound(path, "T", "files", large)
             await ticks(made, 5)
-            assert await waiting == 0, "no request of the device's was needed"
-            assert await made.device.solution.dequeue(1, queue="files") == large
-            assert [await made.device.solution.dequeue(1) for _ in range(3)] == [1, 2, None]
+            first = await waiting
+            assert first, "no request of the device's was needed"
+            assert (first.value, first.queue) == (0, "commands")
+            first.ack()
+            assert await take(made.device.solution, 1, queue="files") == large
+            assert [await take(made.device.solution, 1) for _ in range(3)] == [1, 2, None]
             assert admin.list_devices(path)[0].waiting == 0, "acknowledged"
             await made.kill_device()
             await made.start_device()

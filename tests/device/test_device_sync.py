@@ -193,7 +193,10 @@ def test_commands_come_down_and_receipts_tell(cloud: Cloud) -> None:
         assert receipt.wait(30) is ReceiptState.DELIVERED
         assert receipt.state is ReceiptState.DELIVERED
         admin.enqueue_inbound(cloud.folder / "solution.sqlite", "D", "commands", {"on": True})
-        assert device.solution.dequeue(timeout=30) == {"on": True}
+        command = device.solution.dequeue(timeout=30)
+        assert command
+        with command as value:
+            assert value == {"on": True}
         admin.set_env(cloud.folder / "management.sqlite", {"PERIOD": "5"}, serial_number="D")
         device.management.enqueue({"anything": 1})
         device.flush(30)

@@ -530,7 +530,8 @@ def test_a_full_inbox_is_no_end() -> None:
                 made.tick()
                 await asyncio.sleep(1)
                 if (found := await made.device.solution.dequeue(0.1)) is not None:
-                    got.append(found)
+                    got.append(found.value)
+                    found.ack()
             assert got == list(range(25))
 
     in_virtual_time(scene())
@@ -694,7 +695,10 @@ def test_a_replayed_request_of_the_service_is_refused_also_after_a_power_cut() -
             admin.enqueue_inbound(made.folder / "solution.sqlite", "T", "commands", "open the door")
             made.tick()
             await asyncio.sleep(1)
-            assert await made.device.solution.dequeue(0) == "open the door"
+            command = await made.device.solution.dequeue(0)
+            assert command
+            with command as value:
+                assert value == "open the door"
             assert len(requests) == 1
             for restart in (False, True):
                 if restart:

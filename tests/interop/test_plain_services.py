@@ -109,7 +109,8 @@ async def test_a_plain_service_may_acknowledge_and_send_records(tmp_path: Path) 
         assert (
             await found.device.solution.dequeue(timeout=0) is None
         )  # the same record, sent again, is no second object
-    assert command == {"open": "valve"}
+    assert command
+    assert command.value == {"open": "valve"}
     told = [decode_message(payload, floor=0, now=1_800_000_000.0) for payload in inboxes[Service.SOLUTION].payloads]
     assert any(message.acknowledged and 1 in message.acknowledged for message in told)
 

@@ -102,8 +102,9 @@ async def _commands(made: SystemWorld) -> list[object]:
             break
         await made.enqueue({"hello": 1})
     found: list[object] = []
-    while (value := await made.device.solution.dequeue(0)) is not None:
-        found.append(value)
+    while (item := await made.device.solution.dequeue(0)) is not None:
+        found.append(item.value)
+        item.ack()
     return found
 
 
