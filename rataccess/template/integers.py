@@ -97,9 +97,15 @@ def _choices(numbers: Sequence[int], width: int, low: int, high: int) -> list[Ch
 
     choices.append((3 + width + width_bits(width) + count * size, frame))
     if count >= _SHORT:
-        for predictor, start, residues in _predictions(numbers, width):
+        predictions = _predictions(numbers, width)
+        sums = [sum(map(int.bit_length, residues)) for _, _, residues in predictions]
+        limit = sorted(sums)[1]
+        for total, (predictor, start, residues) in zip(sums, predictions, strict=True):
             head = number(predictor, 2) + number(start, width)
-            choices += [_rice(head, residues, width), _runs(head, residues, width)]
+            if total <= limit:  # the two that come nearest: the others would seldom win
+                choices.append(_rice(head, residues, width))
+            if residues.count(0) * 8 > len(residues):
+                choices.append(_runs(head, residues, width))
     return choices
 
 
