@@ -25,8 +25,11 @@ _NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 _VALUE = re.compile(r"^[\x20-\x7e]*$")
 
 
-def client(*, timeout: float | None, ca_file: str | None = None, keep_alive: bool = True) -> httpx.AsyncClient:
-    """A client that does what it is told and nothing else.  `timeout` (s) is for each step of a request."""
+def client(
+    *, timeout: httpx.Timeout | float | None, ca_file: str | None = None, keep_alive: bool = True
+) -> httpx.AsyncClient:
+    """A client that does what it is told and nothing else.  `timeout` (s) is for each step of a request.  Blocks for
+    some milliseconds, reading certificates."""
     import httpx
 
     for name in ("httpx", "httpcore"):  # they log URLs and headers

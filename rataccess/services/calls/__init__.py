@@ -3,6 +3,7 @@
 Rules of this package: the routes are the operator's; a device chooses a name among them and gives a body, no more.
 """
 
+from rataccess.services.calls.desk import CallDesk, CallStatus
 from rataccess.services.calls.settings import RouteSettings
 
-__all__ = ["RouteSettings"]
+__all__ = ["CallDesk", "CallStatus", "RouteSettings"]
