@@ -76,6 +76,28 @@ class NumberSet:
         if floor > self.floor:
             self.add_range(self.floor + 1, floor + 1)
 
+    def update(self, other: NumberSet) -> None:
+        """Add all of `other`."""
+        self.raise_floor(other.floor)
+        for start, end in other.ranges():
+            self.add_range(start, end)
+
+    def beyond(self, known: NumberSet) -> Iterator[tuple[int, int]]:
+        """The half-open ranges of what is here and not in `known`, ascending."""
+        if self.floor > known.floor:
+            yield from known.gaps(known.floor + 1, self.floor + 1)
+        for start, end in self.ranges():
+            yield from known.gaps(max(start, known.floor + 1), end)
+
+    def gaps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The half-open ranges between `start`, which lies above the floor, and `end` that are not here."""
+        index = bisect_right(self._ends, start)
+        while start < end:
+            upto = min(end, self._starts[index]) if index < len(self._starts) else end
+            if start < upto:
+                yield start, upto
+            start, index = (self._ends[index] if index < len(self._ends) else end), index + 1
+
     def _absorb(self) -> None:
         while self._starts and self._starts[0] <= self.floor + 1:
             self.floor = max(self.floor, self._ends[0] - 1)

@@ -218,7 +218,7 @@ class AsyncChannel:
                 return
             # here, before anything can settle the record, its receipt is made known
             done(self._parts.receipts.new(self.service, outcome.number))
-            self._parts.bridge.post(lambda: self._parts.exchange.arrived(new.urgency))
+            self._parts.bridge.post(lambda: self._parts.exchange.accepted(new, outcome.number))
 
         self._parts.store.submit(new, stored)
 

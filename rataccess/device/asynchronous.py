@@ -57,6 +57,9 @@ class _Observer:
     def records_sent(self, numbers: Sequence[int]) -> None:
         self._channel.moved(numbers, ReceiptState.SENT)
 
+    def records_delivered(self, numbers: Sequence[int]) -> None:
+        self._channel.moved(numbers, ReceiptState.DELIVERED)
+
     def records_handed_over(self, numbers: Sequence[int]) -> None:
         self._channel.moved(numbers, ReceiptState.HANDED_OVER)
 
@@ -163,6 +166,7 @@ class AsyncDevice:
                 clock=self._clock,
                 random=source,
                 ask_time=service is Service.MANAGEMENT and not self._clock.wall_known(),
+                templates=book,
             )
             parts = Parts(store, access, exchange, self._receipts, bridge, self._clock, self._boot, book, self.report)
             channel: AsyncChannel

@@ -6,27 +6,24 @@ own sake: a request without records, probe or news for the service is not made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rataccess.exchange.filling import LEAST_RANGE, Filler, Filling
 from rataccess.exchange.lane import Lane
-from rataccess.exchange.staging import Outgoing, Part
-from rataccess.objects import Urgency
+from rataccess.exchange.staging import Part
 from rataccess.security import SecureContext
-from rataccess.wire import ANSWER_LIMIT, BASE, LINK, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder, fragment
+from rataccess.template import TemplateBook
+from rataccess.wire import ANSWER_LIMIT, BASE, LINK, PACKET, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
 
-LEAST_RANGE = 16
-"""A byte range smaller than this is left for the next packet, unless it is the rest of an object."""
 HEADS = ((64, 16, True), (8, 1, True), (2, 1, False), (0, 0, False))
 """What a message may say besides records, from most to least: ranges acknowledged (0 for no acknowledgement), unfinished
 objects told of, and whether the link is named.  A small packet says less, so that records find room; the last says nothing
 at all."""
-
-Permits = Callable[[Lane, Outgoing, int], bool]
 
 
 @dataclass(slots=True)
@@ -43,21 +40,21 @@ class Draft:
 class Composer:
     """Builds drafts for one exchange, whose bodies `context` will protect."""
 
-    def __init__(self, exchange: Exchange, context: SecureContext) -> None:
+    def __init__(self, exchange: Exchange, context: SecureContext, templates: TemplateBook | None) -> None:
         self._exchange = exchange
         self._context = context
+        self._filler = Filler(exchange.staging, templates)
 
-    def compose(self, lane: Lane, mtu: int, permits: Permits) -> Draft | None:
+    def compose(self, lane: Lane, mtu: int) -> Draft | None:
         """The next request for `lane`, of at most `mtu` bytes once protected; `None` where there is nothing to say.
 
         Raises `StoreError` where records cannot be read; nothing is taken out of staging then.
         """
-        exchange = self._exchange
-        news = exchange.ledger.news
-        wanted = lane.probe or (bool(news) and exchange.in_use(lane.link) and exchange.free(lane.link))
+        news, overhead = self._exchange.ledger.news, self._context.overhead
+        wanted = lane.probe or self.has_news(lane)
         best: Draft | None = None
-        for said, builder, least in self._heads(lane, mtu):
-            parts, crowded = self._fill(lane, builder, permits, least)
+        for said, builder, least in self._heads(lane, mtu - overhead, mtu):
+            parts, crowded = self._fill(lane, builder, least, overhead)
             if parts or best is None:
                 best = Draft(builder.finish(), parts, frozenset(said), lane.probe)
             if parts or not crowded:
@@ -68,6 +65,20 @@ class Composer:
         lane.probe = False
         news -= best.flags
         return best
+
+    def has_news(self, lane: Lane) -> bool:
+        """Whether there is something to tell the service that is worth a request of its own over that link."""
+        exchange = self._exchange
+        return exchange.ledger.urgent and exchange.in_use(lane.link) and exchange.free(lane.link)
+
+    def packet_room(self, mtu: int) -> int:
+        """Bytes of the largest application packet in a message of `mtu` bytes; below 0 where none fits."""
+        room = mtu - self._context.overhead - 2  # the map and its key; then a byte string (RFC 8949 section 3)
+        return max(min(room - head, most) for head, most in ((1, 23), (2, 255), (3, 65_535)))
+
+    def packet(self, data: bytes) -> bytes:
+        """The body of a message with an application packet."""
+        return MessageBuilder(len(data) + 5, floor=None, now=0.0, control={PACKET: data}).finish()
 
     def acknowledgement(self, link: str) -> bytes:
         """The body of an answer to a request of the service's own, as it fits the link."""
@@ -90,14 +101,14 @@ class Composer:
 
     # --- the head ------------------------------------------------------------------------------------------------------
 
-    def _heads(self, lane: Lane, mtu: int) -> Iterator[tuple[set[str], MessageBuilder, int]]:
+    def _heads(self, lane: Lane, limit: int, mtu: int) -> Iterator[tuple[set[str], MessageBuilder, int]]:
         """What may be said, from most to least, as far as it fits, each with a builder that has said it, and with the
         least byte range worth a message of its own: where nothing more can be left out, any."""
-        exchange, limit = self._exchange, mtu - self._context.overhead
-        sizes = set[int]()
+        exchange = self._exchange
+        sizes, naming = set[int](), self._naming(lane)
         for ranges, partials, named in HEADS:
             said = set(exchange.ledger.news)
-            if named and not lane.told_link:
+            if named and naming:
                 said.add("link")
             if not ranges:
                 said = set()
@@ -115,6 +126,10 @@ class Composer:
             if not builder.size:
                 return
 
+    def _naming(self, lane: Lane) -> bool:
+        """Whether the link may be named: until the service has heard it, and where that costs in one request at a time."""
+        return not lane.told_link and (not lane.naming or self._exchange.free(lane.link))
+
     def _control(self, lane: Lane, mtu: int, said: set[str], partials: int) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
         if exchange.ask_time:
@@ -129,55 +144,14 @@ class Composer:
             control[ANSWER_LIMIT] = mtu
         return control
 
-    # --- records -------------------------------------------------------------------------------------------------------
+    # --- records ---------------------------------------------------------------------------------------------------------
 
-    def _fill(self, lane: Lane, builder: MessageBuilder, permits: Permits, least: int) -> tuple[list[Part], bool]:
+    def _fill(self, lane: Lane, builder: MessageBuilder, least: int, overhead: int) -> tuple[list[Part], bool]:
         """Put records in; returns them, and whether one found no room."""
-        parts: list[Part] = []
-        staging, overhead = self._exchange.staging, self._context.overhead
-
-        def allowed(item: Outgoing) -> bool:
-            return permits(lane, item, builder.size + overhead + len(item.record.body))
-
-        try:
-            for urgency in reversed(Urgency):
-                place, plain = (0, 0), self._exchange.carries(lane, urgency)
-                while True:
-                    item, place = staging.pull(urgency, plain, allowed, place)
-                    if item is None:
-                        break
-                    if not self._add(builder, item, parts, least):
-                        staging.put_back([item])
-                        return parts, True
-                    if item.alone:
-                        return parts, False
-        except BaseException:
-            staging.untake(parts)
-            raise
-        return parts, False
-
-    def _add(self, builder: MessageBuilder, item: Outgoing, parts: list[Part], least: int) -> bool:
-        """Add a record, or what fits of it; returns whether nothing of it is left to be sent."""
-        if item.alone and builder.count:
-            return False
-        if item.missing is None:
-            if builder.add(item.wire):
-                parts.append((item, 0, 0))
-                return True
-            if builder.count:
-                return False  # it may well fit whole into the next packet
-        start, end = item.split()[0]
-        size = min(builder.room(item.wire), end - start)
-        worth = min(LEAST_RANGE if builder.count else least, end - start)
-        if size < worth or not builder.add(fragment(item.wire, start, size)):
-            self._unsplit(item)
-            return False
-        parts.append((item, start, start + size))
-        rest = [(start + size, end)] if start + size < end else []
-        item.missing = rest + item.split()[1:]
-        return not item.missing
-
-    def _unsplit(self, item: Outgoing) -> None:
-        """Nothing of it has left in parts: another packet may take it whole."""
-        if item.missing == [(0, len(item.record.body))] and not item.flights:
-            item.missing = None
+        exchange, sender = self._exchange, self._exchange.sender
+        filling = Filling(builder, least, exchange.ledger.peer_floor, exchange.wall())
+        return self._filler.fill(
+            filling,
+            lambda urgency: sender.carries(lane, urgency),
+            lambda item, size: sender.permits(lane, item, size + overhead),
+        )

@@ -1,9 +1,8 @@
-"""The exchange with one service: which records go into which request, and when they go again.
+"""The exchange with one service: what the floors above and below use, and what becomes of requests without an answer.
 
-Rules of this file: it sends, and it minds what is in flight (windows, time-outs).  Access decides about links, security
-about bytes, the store about durability, `ledger` about what became of records, `reception` about what comes in.  One task
-for each link sends (a lane); it builds a message only at the moment of sending, so that the most urgent record goes first
-whatever waited before.
+Rules of this file: it joins the parts of an exchange and minds time-outs.  Access decides about links, security about bytes,
+the store about durability, `compose` about what goes into which request, `sending` about when, `ledger` about what became of
+records, `reception` about what comes in.
 
 A record is settled by the service's acknowledgement, over whatever link that comes.  An attempt that is overdue, or whose
 link is lost, gives its records back; they go again, protected anew, and the service tells duplicates by record number.
@@ -12,38 +11,36 @@ link is lost, gives its records back; they go again, protected anew, and the ser
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rataccess.access import Access
 from rataccess.clock import Clock
-from rataccess.errors import BudgetExceeded, Closed, NotNow, PacketTooLarge, RataccessError, ServiceRefused
-from rataccess.exchange.compose import Composer, Draft
+from rataccess.errors import Closed
+from rataccess.exchange.awaiting import Awaiting
+from rataccess.exchange.compose import Composer
 from rataccess.exchange.flights import LATEST, Flight, Flights
-from rataccess.exchange.housekeeping import LOOK_AGAIN, Housekeeping
+from rataccess.exchange.housekeeping import Housekeeping
 from rataccess.exchange.inbound import Inflow
 from rataccess.exchange.lane import Lane
 from rataccess.exchange.ledger import Ledger
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
-from rataccess.exchange.staging import Outgoing, Staging
+from rataccess.exchange.sending import Sender
+from rataccess.exchange.staging import Staging, new_record
 from rataccess.objects import Service, Urgency
-from rataccess.policy import LEAST_PACKET, Decision, Demand
 from rataccess.security import SecureContext
-from rataccess.store import Inbound, Store
-from rataccess.transport import Handover, Packet
-
-_log = logging.getLogger("rataccess.exchange")
+from rataccess.store import Inbound, NewRecord, Store
+from rataccess.template import TemplateBook
 
 REFUSED_IN_A_ROW = 2
 """A refusal is quick and certain, and where it costs nothing the service is asked again soon, however often it refused."""
-STUCK = 2.0
-"""Seconds that handing one packet to a radio may take before that is silence too: 1,460 bytes at 9,600 baud take 1.6 s."""
-STUCK_SESSION = 600.0
-"""The same where `send` returns only when the operator has the packet: satellite modems try for minutes."""
-TROUBLE_PAUSE = 1.0
-"""Seconds of rest after an error that nothing else paces, such as a full disk."""
+WRITTEN_WITHIN = 0.5
+"""Seconds from an acknowledgement to a commit of its own, where none comes along: each wears the flash, and costs more than
+all else that a record needs."""
+PATIENCE = 0.2
+"""Seconds that an acknowledgement waits for a request to ride on (RFC 1122 section 4.2.3.2 allows 0.5; a service repeats
+after 1)."""
 
 
 def replay_key(service: Service) -> str:
@@ -57,6 +54,9 @@ class Observer(Protocol):
     def records_sent(self, numbers: Sequence[int]) -> None:
         """They left the device for the first time or again."""
 
+    def records_delivered(self, numbers: Sequence[int]) -> None:
+        """The service has them; the store is about to write that down."""
+
     def records_handed_over(self, numbers: Sequence[int]) -> None:
         """The operator has them, whole."""
 
@@ -65,6 +65,9 @@ class Observer(Protocol):
 
     def time_told(self, wall: float) -> None:
         """The service says that it is `wall` (seconds since 1970) now."""
+
+    def packet_arrived(self, data: bytes) -> None:
+        """An application packet, which nobody keeps or repeats."""
 
 
 class Exchange:
@@ -80,7 +83,9 @@ class Exchange:
         clock: Clock,
         random: random.Random,
         ask_time: bool = False,
+        templates: TemplateBook | None = None,
     ) -> None:
+        """`templates`: what this device has defined; records of other templates travel as plain CBOR."""
         self.service = service
         self.access = access
         self._store = store
@@ -89,19 +94,23 @@ class Exchange:
         self._random = random
         self._message_id = random.randrange(65_536)
         self.staging = Staging(store, service)
-        self.staging.hopeless = self._hopeless
+        self.sender = Sender(self, context, store, clock)
+        self.staging.hopeless = self.sender.hopeless
         self.flights = Flights(random)
         self.ledger = Ledger(service, store, access, self.staging)
+        self.ledger.delivered = self.delivered
         self.inflow = Inflow(service, store)
-        self.composer = Composer(self, context)
+        self.composer = Composer(self, context, templates)
         self.reception = Reception(self, context)
         self._housekeeping = Housekeeping(self, store, clock)
+        self._awaiting = Awaiting(self, clock)
         self._lanes = {name: Lane(name) for name in access.links}
         self.ask_time = ask_time
         self.observer: Observer
         self._tasks: list[asyncio.Task[None]] = []
         self._moved = asyncio.Event()
         self._closed = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def __repr__(self) -> str:
         return f"<Exchange {self.service} flights={len(self.flights)} records={len(self.staging.items)}>"
@@ -118,7 +127,7 @@ class Exchange:
         self.observer = observer
         self.access.use(self.service, self)
         for lane in self._lanes.values():
-            self._tasks.append(asyncio.create_task(self._run(lane), name=f"exchange {self.service} {lane.link}"))
+            self._tasks.append(asyncio.create_task(self.sender.run(lane), name=f"exchange {self.service} {lane.link}"))
             lane.wake.set()
         self._tasks.append(asyncio.create_task(self._housekeeping.run(), name=f"exchange {self.service} housekeeping"))
 
@@ -126,6 +135,9 @@ class Exchange:
         """Stop; what was not acknowledged stays in the store; `drained` raises `Closed`; idempotent."""
         self._closed = True
         self._moved.set()
+        self._awaiting.close()
+        for timer in self._timers.values():
+            timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -136,10 +148,24 @@ class Exchange:
         self._tasks.clear()
 
     def arrived(self, urgency: Urgency) -> None:
-        """A record of that urgency is in the store."""
+        """Some record of that urgency is in the store."""
         self.staging.arrived(urgency)
         self._housekeeping.needed.set()
         self.wake()
+
+    def accepted(self, new: NewRecord, number: int) -> None:
+        """The store has just kept `new` under `number`: as `arrived`, but it needs not be read, and wakes one link only."""
+        if not new.time_known:
+            self.arrived(new.urgency)  # the store may have dated it meanwhile
+            return
+        queue_id, known = self._store.queue_id(self.service, new.queue)
+        self.staging.accepted(new_record(new, number, queue_id, known))
+        self._housekeeping.needed.set()
+        chosen = None if new.links or new.max_cost is not None else self.sender.chosen(new.urgency)
+        if chosen is None:
+            self.wake()
+        else:
+            self._lanes[chosen].wake.set()
 
     def settled(self, numbers: Sequence[int]) -> None:
         """The store has written down that these records are settled: delivered, expired, dropped or replaced."""
@@ -153,11 +179,35 @@ class Exchange:
         self.ask_time = False
         self.wake()
 
+    # --- for the application -------------------------------------------------------------------------------------------
+
+    async def send_packet(self, data: bytes) -> None:
+        """Send `data` at once over the link in use; it is protected, but not kept, not repeated and not acknowledged.
+
+        Raises `PacketTooLarge` beyond `packet_room`, `TransportBroken` where no link is up, `NotNow` and `BudgetExceeded` as
+        the link does, `SecurityError` and `StoreError` where it cannot be protected.
+        """
+        if self._closed:
+            raise Closed("the device was closed")
+        await self.sender.send_packet(data)
+
+    def packet_room(self) -> int | None:
+        """Bytes of the largest packet that `send_packet` takes now; `None` where no link is up."""
+        return self.sender.packet_room()
+
+    def expect(self, deadline: float) -> Callable[[], None]:
+        """A reply is awaited up to `deadline` (event loop's clock): ask for it where the service cannot send it unasked.
+
+        Returns what ends that, to be called when it has come.
+        """
+        return self._awaiting.expect(deadline)
+
     async def drained(self) -> None:
         """Wait until every record is settled, and the store has announced that; raises `Closed` where this closes."""
         while not self.ledger.drained:
             if self._closed:
                 raise Closed(f"the device was closed before every record for {self.service} was settled")
+            self._commit()
             self._moved.clear()
             await self._moved.wait()
 
@@ -166,138 +216,56 @@ class Exchange:
         for lane in self._lanes.values():
             lane.wake.set()
 
-    # --- sending -------------------------------------------------------------------------------------------------------
-
-    async def _run(self, lane: Lane) -> None:
-        while True:
-            await lane.wake.wait()
-            lane.wake.clear()
-            try:
-                while await self._send_one(lane):
-                    pass
-            except Exception as error:  # noqa: BLE001 - a lane that ended would be silence for ever
-                level = logging.WARNING if isinstance(error, RataccessError) else logging.CRITICAL
-                _log.log(level, "%s over %s: sending failed: %s", self.service, lane.link, error, exc_info=True)
-                lane.shut_until = self._clock.monotonic() + TROUBLE_PAUSE
-                lane.wait(TROUBLE_PAUSE)
-
-    async def _send_one(self, lane: Lane) -> bool:
-        link = self.access.links[lane.link].link
-        if not link.ready or link.hints is None:
-            return False
-        if (pause := lane.pause_left(self._clock.monotonic())) > 0:
-            lane.wait(pause)
-            return False
-        urgency = self.staging.top()
-        if not lane.open_for(urgency is not None and urgency >= Urgency.PROMPT):
-            return False
-        self.staging.unfinished = False
-        mtu = self.access.room(lane.link, link.hints.mtu if lane.limit is None else min(lane.limit, link.hints.mtu))
-        draft = self.composer.compose(lane, mtu, self.permits)
-        if draft is None:
-            if self.staging.unfinished:
-                lane.wait(0.05)  # there is more to look through, and others want the event loop too
-            return False
-        return await self._launch(lane, draft)
-
-    def permits(self, lane: Lane, item: Outgoing, size: int) -> bool:
-        """Whether policy gives `item` to this lane's link, in a packet of `size` bytes."""
-        record = item.record
-        if self._expired(item):
-            return False
-        if not item.bound:
-            return self.carries(lane, record.urgency)
-        decision = self._decide(item, size)
-        if decision.link is None and record.links:
-            self.access.wanted(record.links)
-        return decision.link == lane.link
-
-    def _decide(self, item: Outgoing, size: int) -> Decision:
-        record = item.record
-        needed = LEAST_PACKET if record.max_cost is None else size
-        return self.access.decide(Demand(self.service, record.urgency, needed, record.max_cost, record.links))
-
-    def _hopeless(self, item: Outgoing) -> bool:
-        return self._decide(item, LEAST_PACKET).link is None
-
-    def carries(self, lane: Lane, urgency: Urgency) -> bool:
-        """Whether policy gives this lane's link records of that urgency which do not restrict the links themselves."""
-        return self.access.decide(Demand(self.service, urgency)).link == lane.link
-
-    def _expired(self, item: Outgoing) -> bool:
-        """Whether it is too late to send `item`; housekeeping settles it."""
-        expires_at = item.record.expires_at
-        return expires_at is not None and self._clock.wall_known() and expires_at <= self._clock.wall()
-
-    async def _launch(self, lane: Lane, draft: Draft) -> bool:
-        flight: Flight | None = None
-        hints = self.access.links[lane.link].link.hints
-        try:
-            token = self.flights.token()
-            data, identity = self._context.protect_request(draft.body, token=token, message_id=self.message_id())
-            flight = Flight(token, identity, lane, self._clock.monotonic(), draft.parts, flags=draft.flags)
-            self.flights.launch(flight)
-            timeout = self.access.links[lane.link].timer.timeout
-            stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
-            flight.timer = asyncio.get_running_loop().call_later(stuck + timeout, self._overdue, flight, timeout)
-            handover = await self.access.send(lane.link, Packet(data, self.service))
-        except BaseException as error:
-            lane.probe = lane.probe or draft.probe
-            self._abandon(flight, draft)
-            if isinstance(error, RataccessError):
-                return self._not_sent(lane, error)
-            raise
-        self._sent(flight, handover)
-        return True
-
-    def _abandon(self, flight: Flight | None, draft: Draft) -> None:
-        """It never left."""
-        if flight is None or flight.live:
-            if flight is not None:
-                self.flights.land(flight)
-                self.flights.answered(flight)
-            self.ledger.news |= draft.flags & {"acknowledge", "base", "hello"}
-            self.staging.untake([part for part in draft.parts if not part[0].settled])
-
-    def _not_sent(self, lane: Lane, error: RataccessError) -> bool:
-        """What could not be sent waits again; returns whether to try at once."""
-        now = self._clock.monotonic()
-        if isinstance(error, PacketTooLarge) and error.limit < min(error.size, lane.limit or error.size):
-            lane.limit = max(0, error.limit)  # smaller each time: this ends
-            return True
-        if isinstance(error, ServiceRefused):
-            self.refused(lane.link)
-        elif isinstance(error, BudgetExceeded):  # policy gives the link nothing more; a budget is looked at again soon
-            lane.shut_until = now + min(LOOK_AGAIN, error.retry_after)
-        elif isinstance(error, NotNow):
-            lane.shut_until = now + max(0.01, error.retry_after)
-        elif self.access.links[lane.link].link.ready:
-            _log.warning("%s over %s: not sent: %s", self.service, lane.link, error)
-            lane.shut_until = now + TROUBLE_PAUSE
-        self.wake()
-        return False
-
-    def _sent(self, flight: Flight, handover: Handover | None) -> None:
-        if numbers := [item.record.number for item, _, _ in flight.parts if not item.settled]:
-            self._store.mark_sent(self.service, numbers)
-            self.observer.records_sent(numbers)
-        if not flight.live:
-            return  # answered already, or given up while the radio was stuck
-        flight.sent_at = now = self._clock.monotonic()
-        if handover is not None:
-            self.flights.land(flight)
-            self.flights.late(flight, float("inf"))
-            self.observer.records_handed_over(self.ledger.hand_over(flight, self._clock.wall()))
-            return
-        timeout = self.access.links[flight.lane.link].timer.timeout
-        if flight.timer:
-            flight.timer.cancel()
-        flight.timer = asyncio.get_running_loop().call_at(now + timeout, self._overdue, flight, timeout)
+    # --- what the parts of an exchange ask of each other -----------------------------------------------------------------
 
     def message_id(self) -> int:
         """The next one."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         return self._message_id
+
+    def lane(self, link: str) -> Lane:
+        """A link as this exchange uses it."""
+        return self._lanes[link]
+
+    def delivered(self, numbers: Sequence[int]) -> None:
+        """The service has these records.  The store writes that down together with whatever it writes next, or soon: where a
+        power cut comes first they go again, and the service knows their numbers."""
+        self.observer.records_delivered(numbers)
+        self._later("commit", WRITTEN_WITHIN, self._commit)
+
+    def _commit(self) -> None:
+        if timer := self._timers.pop("commit", None):
+            timer.cancel()
+        self._store.commit_soon()
+
+    def look(self, lane: Lane) -> None:
+        """Have `lane` look for something to send, where anything may be."""
+        if lane.probe or self.staging.waiting or self.ledger.news:
+            lane.wake.set()
+
+    def owe_acknowledgement(self) -> None:
+        """Records of the service's arrived: tell with the next request, or in a moment in one of its own."""
+        self.ledger.news.add("acknowledge")
+        if not self._later("acknowledge", PATIENCE, self._acknowledge):
+            return
+        self.ledger.patient = True
+
+    def _acknowledge(self) -> None:
+        self.ledger.patient = False
+        if self.ledger.news and self.access.current is not None:
+            self._lanes[self.access.current].wake.set()
+
+    def _later(self, what: str, seconds: float, call: Callable[[], None]) -> bool:
+        """Have `call` called in `seconds`, unless that is planned already; returns whether it was not."""
+        if what in self._timers or self._closed:
+            return False
+
+        def due() -> None:
+            self._timers.pop(what, None)
+            call()
+
+        self._timers[what] = asyncio.get_running_loop().call_later(seconds, due)
+        return True
 
     # --- trouble -------------------------------------------------------------------------------------------------------
 
@@ -309,7 +277,8 @@ class Exchange:
             self.staging.untake([part for part in flight.parts if not part[0].settled])
             self.flights.late(flight, self._clock.monotonic() + LATEST)
 
-    def _overdue(self, flight: Flight, timeout: float) -> None:
+    def overdue(self, flight: Flight, timeout: float) -> None:
+        """No answer to `flight` within `timeout` seconds."""
         if not flight.live or self._closed:
             return
         self._ground(flight)

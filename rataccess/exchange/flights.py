@@ -70,6 +70,7 @@ class Flights:
         """It is about to leave."""
         self._flights[flight.token] = flight
         flight.lane.in_flight += 1
+        flight.lane.naming += "link" in flight.flags
         for item, _, _ in flight.parts:
             item.flights += 1
 
@@ -77,6 +78,7 @@ class Flights:
         """It no longer counts for window and time-out."""
         flight.live = False
         flight.lane.in_flight -= 1
+        flight.lane.naming -= "link" in flight.flags
         if flight.timer:
             flight.timer.cancel()
         for item, _, _ in flight.parts:

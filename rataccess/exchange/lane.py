@@ -39,7 +39,9 @@ class Lane:
     probe: bool = False
     """A probe is wanted."""
     told_link: bool = False
-    """Whether the service knows that what comes from here came over this link."""
+    """Whether the service knows that what comes from here came over this link, or the operator was paid to tell it."""
+    naming: int = 0
+    """Requests in flight that name the link."""
     pause: asyncio.TimerHandle | None = None
     limit: int | None = None
     """Bytes of the largest packet, where the link refused one that its hints allow."""
@@ -89,6 +91,7 @@ class Lane:
     def restart(self) -> None:
         """The link begins anew."""
         self.window, self.in_flight, self.silent, self.not_before = FIRST_WINDOW, 0, 0, 0.0
+        self.naming = 0
         self.told_link = self.probe = False
         self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 

@@ -7,7 +7,7 @@ that it is written down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rataccess.access import Access, Kind
 from rataccess.exchange.flights import Flight
@@ -40,10 +40,22 @@ class Ledger:
         self.peer_floor: int | None = None
         """Up to where the service has acknowledged, as it said last."""
         self._floor_told_at = float("-inf")
+        self._told = NumberSet()
+        """What the service has acknowledged, as far as it was looked at."""
         self.news: set[str] = {"hello"}
         """What the service is to be told, of `hello`, `acknowledge`, `base`: reason enough for a request that is free."""
+        self.patient = False
+        """Whether an acknowledgement may wait a moment for a request that goes anyway."""
+        self._noted_bare = False
+        self.delivered: Callable[[list[int]], None] = lambda numbers: None
+        """Is told what has arrived at the service."""
         for record in store.due_for_resend(service, float("inf"), MOST_HANDED):
             self.handed[record.number] = 0 if record.queue_known else record.queue_id
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the service is to be told something that does not wait."""
+        return bool(self.news) and not (self.patient and self.news == {"acknowledge"})
 
     @property
     def drained(self) -> bool:
@@ -68,7 +80,7 @@ class Ledger:
         """The service says which numbers have arrived, in answer to `flight` or unasked."""
         self._learn_floor(numbers, flight, now)
         arrived = [number for number in (flight.numbers if flight else ()) if number in numbers]
-        self.deliver([*arrived, *(number for number in self.handed if number in numbers)], link)
+        self.deliver([*arrived, *self._news_of(numbers)], link)
         gaps = next(numbers.ranges(), None) is not None
         if gaps and numbers.floor == self.peer_floor and numbers.floor + 1 < self._store.base(self._service):
             self.news.add("base")  # a hole that nothing will ever fill: expired, dropped or replaced records
@@ -79,8 +91,20 @@ class Ledger:
                 return  # said before what we know already
             self._access.note(Kind.SERVICE, f"the {self._service} service has forgotten what it acknowledged")
             self.news.add("base")
+            self._told = NumberSet()
         if numbers.floor != self.peer_floor:
             self.peer_floor, self._floor_told_at = numbers.floor, now
+
+    def _news_of(self, numbers: NumberSet) -> Iterator[int]:
+        """What is acknowledged for the first time, of the records that are here or with the operator: whatever request
+        brought them, and although its own answer may have been lost."""
+        for start, end in numbers.beyond(self._told):
+            for known in (self._staging.items, self.handed):
+                if end - start <= len(known):
+                    yield from [number for number in range(start, end) if number in known]
+                else:
+                    yield from [number for number in known if start <= number < end]
+        self._told.update(numbers)
 
     def deliver(self, numbers: Iterable[int], link: str) -> None:
         """These have arrived at the service, which told so over `link`."""
@@ -99,7 +123,25 @@ class Ledger:
         if done:
             self._access.links[link].traffic.records += len(done)
             self._settling.update(done)
-            self._store.settle(self._service, done, ReceiptState.DELIVERED)
+            self._store.settle(self._service, done, ReceiptState.DELIVERED, patient=True)
+            self.delivered(done)
+
+    def taken(self, flight: Flight, link: str, live: bool) -> None:
+        """The service answered `flight` with a bare 2.04: it acknowledges nothing, and took the message as a whole.
+
+        That is all that will ever be known of its records: they count as delivered; one that went in parts does once each
+        part was so answered.
+        """
+        if live and any(end for _, _, end in flight.parts) and not self._noted_bare:
+            self._noted_bare = True
+            text = f"the {self._service} service acknowledges no records: one that goes in parts counts as delivered"
+            self._access.note(Kind.SERVICE, f"{text} once each part was answered")
+        whole = [
+            item.record.number
+            for item, _, end in flight.parts
+            if not end or (live and not item.missing and not item.flights and not item.staged)
+        ]
+        self.deliver(whole, link)
 
     def left_over(self, flight: Flight, told: object, live: bool) -> bool:
         """Have parts of an answered flight wait again that the service does not hold; returns whether it took any.
@@ -143,7 +185,7 @@ class Ledger:
             self._access.note(Kind.SERVICE, text)
             return
         for item in items:
-            item.alone = True
+            item.alone, item.packable = True, False
         self._staging.untake([part for part in flight.parts if not part[0].settled])
 
     def retry(self, now: float) -> int:

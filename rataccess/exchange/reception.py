@@ -16,7 +16,7 @@ from rataccess.errors import ObjectError, ProtectionFailed, RataccessError, Secu
 from rataccess.exchange.flights import Flight
 from rataccess.security import BAD_REQUEST, CHANGED, Request, SecureContext, peek
 from rataccess.transport import Packet
-from rataccess.wire import BASE, MORE, PARTIAL, TIME, Message, decode_message
+from rataccess.wire import BASE, MORE, PACKET, PARTIAL, TIME, Message, decode_message
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -73,25 +73,27 @@ class Reception:
             exchange.flights.land(flight)
             flight.lane.answered(now)
         exchange.flights.answered(flight)
-        flight.lane.wake.set()
         message = self._read(response.body) if response.code == CHANGED else None
         if message is None:
             self._complain(flight, response.code, live)
+            exchange.look(flight.lane)
             return
         if "link" in flight.flags:
             flight.lane.told_link = True
         measured = live and link == flight.lane.link
         exchange.access.answered(link, exchange.service, now - flight.sent_at if measured else None)
-        if not response.body:  # a service that says only 2.04
-            exchange.ledger.deliver([item.record.number for item, _, end in flight.parts if not end], link)
+        bare = not response.body  # a service that says only 2.04
+        if bare:
+            exchange.ledger.taken(flight, link, live)
         try:
             self._apply(message, link, flight)
             self._take(message)
         finally:
-            if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live):
+            if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
                 flight.lane.fruitless = 0
             elif live:
                 flight.lane.in_vain(now, exchange.jitter())
+            exchange.look(flight.lane)
 
     def _read(self, body: bytes) -> Message | None:
         try:
@@ -127,13 +129,15 @@ class Reception:
             exchange.observer.time_told(told / 1000)
         if control.get(MORE) is True:
             exchange.probe(link)
+        if isinstance(packet := control.get(PACKET), bytes):
+            exchange.observer.packet_arrived(packet)
 
     def _take(self, message: Message) -> None:
         """Records of the service's own."""
         if not (message.records or BASE in message.control):
             return
         objects = self._exchange.inflow.take(message)
-        self._exchange.ledger.news.add("acknowledge")
+        self._exchange.owe_acknowledgement()
         if objects:
             self._exchange.observer.objects_arrived(objects)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from rataccess.objects import Service, Urgency
-from rataccess.store import Record, Store
+from rataccess.store import NewRecord, Record, Store
 from rataccess.wire import RESERVED_QUEUES, WireRecord
 
 PAGE_RECORDS = 512
@@ -21,6 +22,8 @@ MOST_PASSED_OVER = 4096
 """Records that no link may carry now are stepped over; more than this many are forgotten, and read again later."""
 PAGES_AT_ONCE = 4
 """Pages read in one pass over records that no link may carry: reading holds up the event loop."""
+
+MOST_URGENT_FIRST = tuple(reversed(Urgency))
 
 Place = tuple[int, int]
 """How far a pass over what waits has come, among plain records and among those that restrict the links."""
@@ -31,7 +34,7 @@ Part = tuple["Outgoing", int, int]
 class Outgoing:
     """One record while it is staged or in flight."""
 
-    __slots__ = ("alone", "flights", "missing", "record", "settled", "staged", "wire")
+    __slots__ = ("alone", "flights", "missing", "packable", "record", "settled", "staged", "value", "wire")
 
     def __init__(self, record: Record) -> None:
         self.flights = 0
@@ -42,6 +45,10 @@ class Outgoing:
         """Whether it travels in messages of its own: the service refused one that it was in."""
         self.missing: list[tuple[int, int]] | None = None
         """Byte ranges that wait to be sent, where the record is too large for one packet."""
+        self.packable = record.template is not None
+        """Whether it may travel in a block; not any more once it turned out not to fit its template."""
+        self.value: Any = None
+        """Its object, decoded, from being put into a block until that has left."""
         self.show(record)
 
     def show(self, record: Record) -> None:
@@ -55,6 +62,7 @@ class Outgoing:
             record.body,
             record.captured_at,
             None if record.queue_known or reserved is not None else record.queue,
+            template=record.template,
         )
 
     @property
@@ -116,6 +124,23 @@ class Staging:
         """The store has something new of that urgency."""
         self._more[urgency] = True
 
+    def accepted(self, record: Record) -> None:
+        """The store has a new record: where everything before it was read, it needs not be read from there."""
+        urgency = record.urgency
+        if self._more[urgency] or len(self._ready[urgency, False]) + len(self._ready[urgency, True]) >= PAGE_RECORDS:
+            self._more[urgency] = True
+        elif record.number > self._cursor[urgency]:
+            self._cursor[urgency] = record.number
+            self._stage(record)
+        elif record.number not in self.items:  # told out of order
+            self._cursor[urgency] = record.number - 1
+            self._more[urgency] = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something may wait, here or unread in the store."""
+        return any(self._ready.values()) or True in self._more.values()
+
     def settled(self, numbers: Iterable[int]) -> None:
         """The store announced that these are done with."""
         for number in numbers:
@@ -125,7 +150,7 @@ class Staging:
 
     def top(self) -> Urgency | None:
         """The highest urgency of which something waits."""
-        for urgency in reversed(Urgency):
+        for urgency in MOST_URGENT_FIRST:
             for bound in (False, True):
                 ready = self._ready[urgency, bound]
                 while ready and ready[0].settled:
@@ -258,10 +283,37 @@ class Staging:
             self._cursor[urgency] = page[-1].number
         for record in page:
             if record.number not in self.items:
-                item = self.items[record.number] = Outgoing(record)
-                item.staged = True
-                self._ready[urgency, item.bound].append(item)
+                self._stage(record)
         return bool(page)
+
+    def _stage(self, record: Record) -> None:
+        item = self.items[record.number] = Outgoing(record)
+        item.staged = True
+        self._ready[record.urgency, item.bound].append(item)
+
+
+def new_record(new: NewRecord, number: int, queue_id: int, queue_known: bool) -> Record:
+    """What the store would give of a record that it has just kept under `number`."""
+    return Record(
+        service=new.service,
+        number=number,
+        queue=new.queue,
+        queue_id=queue_id,
+        queue_known=queue_known,
+        body=new.body,
+        urgency=new.urgency,
+        captured_at=new.captured_at,
+        boot=new.boot,
+        monotonic=new.monotonic,
+        time_known=new.time_known,
+        expires_at=new.expires_at,
+        max_cost=new.max_cost,
+        links=new.links,
+        replaces=new.replaces,
+        attempts=0,
+        handed_over=False,
+        template=new.template,
+    )
 
 
 def _next(ready: deque[Outgoing], index: int, permits: Callable[[Outgoing], bool]) -> int:

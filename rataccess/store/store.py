@@ -137,8 +137,11 @@ class Store:
         leaving = self._engine.settling(service, number)
         return not leaving and self._engine.read(lambda source: reading.is_there(source, service, number))
 
-    def settle(self, service: Service, numbers: Iterable[int], state: ReceiptState) -> None:
-        """These records are done with, finally: delete, count and announce them.  Unknown numbers are ignored."""
+    def settle(self, service: Service, numbers: Iterable[int], state: ReceiptState, *, patient: bool = False) -> None:
+        """These records are done with, finally: delete, count and announce them.  Unknown numbers are ignored.
+
+        `patient`: this alone is worth no commit; it goes with the next one, or with `commit_soon`.  Readers see it at once.
+        """
         if not state.final:
             raise ValueError(f"{state!r} is not final")
         last = self.last_number(service)
@@ -149,6 +152,11 @@ class Store:
                     settling.setdefault(number, state)
             if not settling:
                 return
+        if not patient:
+            self._committer.wake()
+
+    def commit_soon(self) -> None:
+        """Write what nobody waits for, such as what was settled patiently; returns at once."""
         self._committer.wake()
 
     def mark_sent(self, service: Service, numbers: Iterable[int]) -> None:

@@ -1,0 +1,232 @@
+"""The sending half of an exchange: one task for each link, which composes a message at the moment of sending.
+
+Rules of this file: it asks policy, takes what the composer drafts, protects it and gives it to access; what could not be
+sent waits again.  What comes of a request that has left is the business of `exchange` and `reception`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from rataccess.clock import Clock
+from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, RataccessError, ServiceRefused, TransportBroken
+from rataccess.exchange.compose import Draft
+from rataccess.exchange.flights import Flight
+from rataccess.exchange.housekeeping import LOOK_AGAIN
+from rataccess.exchange.lane import Lane
+from rataccess.exchange.staging import Outgoing
+from rataccess.objects import Urgency
+from rataccess.policy import LEAST_PACKET, Decision, Demand
+from rataccess.security import SecureContext
+from rataccess.store import Store
+from rataccess.transport import Handover, Packet
+
+if TYPE_CHECKING:
+    from rataccess.exchange.exchange import Exchange
+
+_log = logging.getLogger("rataccess.exchange")
+
+STUCK = 2.0
+"""Seconds that handing one packet to a radio may take before that is silence too: 1,460 bytes at 9,600 baud take 1.6 s."""
+STUCK_SESSION = 600.0
+"""The same where `send` returns only when the operator has the packet: satellite modems try for minutes."""
+TROUBLE_PAUSE = 1.0
+"""Seconds of rest after an error that nothing else paces, such as a full disk."""
+
+
+class Sender:
+    """Sends for one exchange, through `context`."""
+
+    def __init__(self, exchange: Exchange, context: SecureContext, store: Store, clock: Clock) -> None:
+        self._exchange = exchange
+        self._context = context
+        self._store = store
+        self._clock = clock
+        self._demands = {urgency: Demand(exchange.service, urgency) for urgency in Urgency}
+
+    async def run(self, lane: Lane) -> None:
+        """Send over one link whenever it is woken; until cancelled."""
+        while True:
+            await lane.wake.wait()
+            lane.wake.clear()
+            try:
+                while await self._send_one(lane):
+                    pass
+            except Exception as error:  # noqa: BLE001 - a lane that ended would be silence for ever
+                level = logging.WARNING if isinstance(error, RataccessError) else logging.CRITICAL
+                service = self._exchange.service
+                _log.log(level, "%s over %s: sending failed: %s", service, lane.link, error, exc_info=True)
+                lane.shut_until = self._clock.monotonic() + TROUBLE_PAUSE
+                lane.wait(TROUBLE_PAUSE)
+
+    async def _send_one(self, lane: Lane) -> bool:
+        exchange = self._exchange
+        staging, link = exchange.staging, exchange.access.links[lane.link].link
+        if not link.ready or link.hints is None:
+            return False
+        if not (lane.probe or staging.waiting or exchange.composer.has_news(lane)):
+            return False
+        if (pause := lane.pause_left(self._clock.monotonic())) > 0:
+            lane.wait(pause)
+            return False
+        urgency = staging.top()
+        if not lane.open_for(urgency is not None and urgency >= Urgency.PROMPT):
+            return False
+        staging.unfinished = False
+        draft = exchange.composer.compose(lane, self._room(lane, link.hints.mtu))
+        if draft is None:
+            if staging.unfinished:
+                lane.wait(0.05)  # there is more to look through, and others want the event loop too
+            return False
+        return await self._launch(lane, draft)
+
+    def _room(self, lane: Lane, mtu: int) -> int:
+        return self._exchange.access.room(lane.link, mtu if lane.limit is None else min(lane.limit, mtu))
+
+    # --- policy --------------------------------------------------------------------------------------------------------
+
+    def permits(self, lane: Lane, item: Outgoing, size: int) -> bool:
+        """Whether `item`, for whose urgency `carries` has spoken where it does not restrict the links itself, may go over
+        this lane's link now, in a packet of `size` bytes."""
+        record = item.record
+        if record.expires_at is not None and self._expired(item):
+            return False
+        if not item.bound:
+            return True
+        decision = self._decide(item, size)
+        if decision.link is None and record.links:
+            self._exchange.access.wanted(record.links)
+        return decision.link == lane.link
+
+    def carries(self, lane: Lane, urgency: Urgency) -> bool:
+        """Whether policy gives this lane's link records of that urgency which do not restrict the links themselves."""
+        return self.chosen(urgency) == lane.link
+
+    def chosen(self, urgency: Urgency) -> str | None:
+        """The link that policy gives them."""
+        return self._exchange.access.decide(self._demands[urgency]).link
+
+    def hopeless(self, item: Outgoing) -> bool:
+        """Whether no link may carry `item` now."""
+        return self._decide(item, LEAST_PACKET).link is None
+
+    def _decide(self, item: Outgoing, size: int) -> Decision:
+        record = item.record
+        needed = LEAST_PACKET if record.max_cost is None else size
+        demand = Demand(self._exchange.service, record.urgency, needed, record.max_cost, record.links)
+        return self._exchange.access.decide(demand)
+
+    def _expired(self, item: Outgoing) -> bool:
+        """Whether it is too late to send `item`; housekeeping settles it."""
+        expires_at = item.record.expires_at
+        return expires_at is not None and self._clock.wall_known() and expires_at <= self._clock.wall()
+
+    # --- launching -----------------------------------------------------------------------------------------------------
+
+    async def _launch(self, lane: Lane, draft: Draft) -> bool:
+        try:
+            await self._fly(lane, draft)
+        except RataccessError as error:
+            return self._not_sent(lane, error)
+        return True
+
+    async def _fly(self, lane: Lane, draft: Draft) -> None:
+        """Protect and send; where it did not leave, everything waits again and the error is raised."""
+        exchange, flight = self._exchange, None
+        standing = exchange.access.links[lane.link]
+        hints = standing.link.hints
+        try:
+            token = exchange.flights.token()
+            data, identity = self._context.protect_request(draft.body, token=token, message_id=exchange.message_id())
+            flight = Flight(token, identity, lane, self._clock.monotonic(), draft.parts, flags=draft.flags)
+            exchange.flights.launch(flight)
+            timeout = standing.timer.timeout
+            stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
+            loop = asyncio.get_running_loop()
+            flight.timer = loop.call_later(stuck + timeout, exchange.overdue, flight, timeout)
+            handover = await exchange.access.send(lane.link, Packet(data, exchange.service))
+        except BaseException:
+            lane.probe = lane.probe or draft.probe
+            self._abandon(flight, draft)
+            raise
+        self._sent(flight, handover)
+
+    def _abandon(self, flight: Flight | None, draft: Draft) -> None:
+        """It never left."""
+        exchange = self._exchange
+        if flight is None or flight.live:
+            if flight is not None:
+                exchange.flights.land(flight)
+                exchange.flights.answered(flight)
+            exchange.ledger.news |= draft.flags & {"acknowledge", "base", "hello"}
+            exchange.staging.untake([part for part in draft.parts if not part[0].settled])
+
+    def _not_sent(self, lane: Lane, error: RataccessError) -> bool:
+        """What could not be sent waits again; returns whether to try at once."""
+        exchange, now = self._exchange, self._clock.monotonic()
+        if isinstance(error, PacketTooLarge) and error.limit < min(error.size, lane.limit or error.size):
+            lane.limit = max(0, error.limit)  # smaller each time: this ends
+            return True
+        if isinstance(error, ServiceRefused):
+            exchange.refused(lane.link)
+        elif isinstance(error, BudgetExceeded):  # policy gives the link nothing more; a budget is looked at again soon
+            lane.shut_until = now + min(LOOK_AGAIN, error.retry_after)
+        elif isinstance(error, NotNow):
+            lane.shut_until = now + max(0.01, error.retry_after)
+        elif exchange.access.links[lane.link].link.ready:
+            _log.warning("%s over %s: not sent: %s", exchange.service, lane.link, error)
+            lane.shut_until = now + TROUBLE_PAUSE
+        exchange.wake()
+        return False
+
+    def _sent(self, flight: Flight, handover: Handover | None) -> None:
+        exchange = self._exchange
+        if items := [item for item, _, _ in flight.parts if not item.settled]:
+            # only of a record that a newer one may replace does it matter whether it ever left
+            if marked := [item.record.number for item in items if item.record.replaces is not None]:
+                self._store.mark_sent(exchange.service, marked)
+            exchange.observer.records_sent([item.record.number for item in items])
+        if not flight.live:
+            return  # answered already, or given up while the radio was stuck
+        flight.sent_at = now = self._clock.monotonic()
+        if handover is not None:
+            if "link" in flight.flags:
+                flight.lane.told_link = True
+            exchange.flights.land(flight)
+            exchange.flights.late(flight, float("inf"))
+            exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
+            return
+        timeout = exchange.access.links[flight.lane.link].timer.timeout
+        if flight.timer:
+            flight.timer.cancel()
+        flight.timer = asyncio.get_running_loop().call_at(now + timeout, exchange.overdue, flight, timeout)
+
+    # --- an application's own packets ----------------------------------------------------------------------------------
+
+    def packet_room(self) -> int | None:
+        """See `Exchange.packet_room`."""
+        lane = self._in_use()
+        hints = self._exchange.access.links[lane.link].link.hints if lane else None
+        if lane is None or hints is None:
+            return None
+        return max(0, self._exchange.composer.packet_room(self._room(lane, hints.mtu)))
+
+    async def send_packet(self, data: bytes) -> None:
+        """See `Exchange.send_packet`."""
+        lane, room = self._in_use(), self.packet_room()
+        if lane is None or room is None:
+            raise TransportBroken(
+                "no link is up: the packet was not sent and is not kept; wait for one, see `on_hints`"
+            )
+        if len(data) > room:
+            raise PacketTooLarge(len(data), room)
+        if (pause := lane.shut_until - self._clock.monotonic()) > 0:
+            raise NotNow(f"link {lane.link!r} takes nothing now", pause)
+        await self._fly(lane, Draft(self._exchange.composer.packet(data)))
+
+    def _in_use(self) -> Lane | None:
+        current = self._exchange.access.current
+        standing = self._exchange.access.links.get(current) if current is not None else None
+        return self._exchange.lane(standing.name) if standing is not None and standing.link.ready else None
