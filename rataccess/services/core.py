@@ -1,40 +1,61 @@
 """A service without its socket: batches of datagrams in, datagrams to send out, one transaction between them.
 
-Rules of this file: no I/O but the store's.  The order is fixed: take the whole batch, commit it, and only then give the
-answers away.  What a batch did to the sessions in memory is thrown away with them where the commit fails.  Datagrams that
-do not prove who sent them are counted by cause and dropped; nobody is told.
+Rules of this file: no I/O but the store's.  The order is fixed: tell what is genuine, lock the devices concerned, go on from
+what is kept of them, strike out and take each message, commit, and only then give the answers away.  So several processes
+may share one store: of a datagram that two of them get, one finds it struck out.  What a batch did to the sessions in memory
+is thrown away with them where the commit fails.  Datagrams that do not prove who sent them are counted by cause and dropped,
+before the store is asked for anything; nobody is told.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rataccess.clock import Clock
-from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, SecurityError, StoreCorrupt, StoreError
+from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, StoreCorrupt, StoreError, StoreUnreachable
 from rataccess.objects import Service
-from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, RequestIdentity, SecureContext, peek
+from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, Response, peek
+from rataccess.services.filing import file_known
 from rataccess.services.keyfile import KeyFile
-from rataccess.services.session import PUSH_TOKEN_BYTES, Now, Session
+from rataccess.services.pushes import Pushes
+from rataccess.services.repeats import Repeats
+from rataccess.services.schematics import by_id
+from rataccess.services.session import Common, Now, Session
+from rataccess.services.sessions import Sessions
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, ServiceStore
+from rataccess.template import Template
 
 logger = logging.getLogger("rataccess.services")
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 0x84, 0x85
 """RFC 7252 section 12.1.2."""
 CONFIRMABLE = 0
-_KEPT_ANSWERS = 1024
-"""Answers kept for confirmable requests that come twice (RFC 7252 section 4.2)."""
-_OPEN_PUSHES = 4096
-"""Unasked requests whose answer is still awaited; the oldest is forgotten first."""
+_UNKNOWN = "requests of unknown devices"
+_COUNT_EVERY = 1.0
+"""Seconds between two times that counters are kept in a shared store: their rows are everybody's."""
+_AWAY_FOR = 1.0
+"""Seconds without another attempt after the store's server could not be reached: an attempt holds up the event loop."""
+_LOADED_AT_ONCE = 200
+"""Sessions that a tick loads anew at most, so that a change of all does not hold up what comes in."""
 
 Datagram = tuple[bytes, Hashable]
 """Bytes, and an address that means something to the caller only; its `str` tells it from others."""
+
+
+@dataclass(slots=True)
+class _Genuine:
+    """A datagram that proves who sent it; not yet struck out."""
+
+    session: Session
+    address: Hashable
+    request: Request | None = None
+    response: Response | None = None
+    key: Hashable | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +70,7 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Batch:
+    now: Now
     changes: Changes = field(default_factory=Changes)
     sessions: dict[bytes, Session] = field(default_factory=dict)
     answers: list[_Answer] = field(default_factory=list)
@@ -60,25 +82,38 @@ class ServiceCore:
     """Everything that a service knows and does.  Used from one thread."""
 
     def __init__(
-        self, service: Service, settings: ServerSettings, store: ServiceStore, keys: KeyFile, clock: Clock
+        self,
+        service: Service,
+        settings: ServerSettings,
+        store: ServiceStore,
+        keys: KeyFile,
+        clock: Clock,
+        *,
+        templates: Iterable[Template] = (),
     ) -> None:
+        """`templates` are those of the configuration: what devices have told of theirs goes before."""
         self.service = service
         self.store = store
         self.counters: Counter[str] = Counter(store.counters())
+        self.on_calls: Callable[[], None] | None = None
+        """Called after each commit that brought calls."""
         self._settings = settings
-        self._keys = keys
         self._clock = clock
-        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
-        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
-        self._pushes: OrderedDict[bytes, tuple[bytes, SecureContext, RequestIdentity]] = OrderedDict()
-        self._recent: OrderedDict[bytes, Session] = OrderedDict()
-        self._generation = 1
-        self._message_id = secrets.randbelow(0x10000)
         self._counted = Counter(self.counters)
-        keys.refresh()
+        self._counted_at = clock.monotonic()
+        self._stamps = (0, 0)
+        self._away_until = clock.monotonic()
+        holder = secrets.token_hex(4)
+        known = by_id(templates)
+        self._common = Common(service, store, settings, known, self.count, holder)
+        self._sessions = Sessions(self._common, keys)
+        self._pushes = Pushes(self.count)
+        self._repeats = Repeats()
+        self._recent: OrderedDict[bytes, Session] = OrderedDict()
+        file_known(store, known, settings, self.count, calls=service is Service.SOLUTION)
 
     def __repr__(self) -> str:
-        return f"<ServiceCore {self.service} sessions={len(self._sessions)}>"
+        return f"<ServiceCore {self.service} {len(self._sessions)} sessions>"
 
     @property
     def busy(self) -> bool:
@@ -92,12 +127,19 @@ class ServiceCore:
 
         Raises `StoreCorrupt`.  Any other failure of the store loses the batch, which the devices send again.
         """
+        if self._clock.monotonic() < self._away_until:
+            self.count("batches that the store refused")
+            return []
         try:
-            self._look_around()
+            self._sessions.look_around()
             return self._process(datagrams)
         except StoreCorrupt:
             raise
         except StoreError as error:
+            if type(error) is StoreError and len(datagrams) > 1:
+                return self._one_by_one(datagrams)  # the store refuses something, and perhaps not all
+            if isinstance(error, StoreUnreachable):
+                self._away_until = self._clock.monotonic() + _AWAY_FOR
             self.count("batches that the store refused")
             logger.warning("a batch of %d datagrams was not kept: %s", len(datagrams), error)
             return []
@@ -106,66 +148,143 @@ class ServiceCore:
                 self.count("defects")
                 logger.exception("a datagram of %d bytes met a defect and was dropped", len(datagrams[0][0]))
                 return []
-            return [answer for datagram in datagrams for answer in self.process([datagram])]
+            return self._one_by_one(datagrams)
+
+    def _one_by_one(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
+        return [answer for datagram in datagrams for answer in self.process([datagram])]
 
     def _process(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
-        batch, now = _Batch(), self._now()
+        batch, genuine = _Batch(self._now()), list[_Genuine]()
+        for data, address in datagrams:
+            found = self._open(data, address, batch)
+            if found is not None:
+                genuine.append(found)
+        if genuine:
+            self._take_all(genuine, batch)
+        return batch.again + [self._protect(answer) for answer in batch.answers]
+
+    def _take_all(self, genuine: list[_Genuine], batch: _Batch) -> None:
+        """The transaction."""
         try:
-            for data, address in datagrams:
-                self._take(data, address, now, batch)
-            self._commit(batch, now)
+            with self.store.transaction():
+                usable = self._settle({each.session.kid: each.session for each in genuine}, batch.changes, batch.now)
+                for each in genuine:
+                    if each.session.kid in usable:
+                        self._take(each, batch)
+                self._commit(batch)
         except BaseException:
-            for kid in batch.sessions:
-                self._forget(kid)
+            for each in genuine:
+                self._forget(each.session.kid)
             raise
         for kid, session in batch.sessions.items():
             self._recent[kid] = session
             self._recent.move_to_end(kid)
-        self._shrink()
-        return batch.again + [self._protect(answer) for answer in batch.answers]
+        for kid in self._sessions.shrink():
+            self._recent.pop(kid, None)
+        if batch.changes.calls and self.on_calls is not None:
+            self.on_calls()
 
-    def _commit(self, batch: _Batch, now: Now) -> None:
-        if not batch.sessions:
-            return  # nothing but noise: it gets no disk access either
+    def _settle(self, sessions: dict[bytes, Session], changes: Changes, now: Now) -> set[bytes]:
+        """Within a transaction: lock the devices and go on from what is kept of them; the sessions that can be used."""
+        versions = self.store.lock_devices({session.device for session in sessions.values()})
+        stale = [each for each in sessions.values() if each.version != versions.get(each.device)]
+        unusable = self._load(stale, changes)
+        if self.service is Service.MANAGEMENT:
+            stamp = self.store.stamps()[0]
+            fresh = (each for kid, each in sessions.items() if each.stamp != stamp and kid not in unusable)
+            pushed = [each for each in fresh if each.push_environment(stamp, now.wall)]
+            unusable |= self._load(pushed, changes)
+        return sessions.keys() - unusable
+
+    def _load(self, sessions: Sequence[Session], changes: Changes) -> set[bytes]:
+        """Load sessions anew; those that cannot be."""
+        states, unusable = self.store.load_devices([session.device for session in sessions]), set[bytes]()
+        for session in sessions:
+            try:
+                session.load(states[session.device], changes)
+            except (KeyStoreError, KeyError) as error:
+                unusable.add(session.kid)
+                self._sessions.unusable(session.entry, error)
+                self._forget(session.kid)
+        return unusable
+
+    def _commit(self, batch: _Batch) -> None:
+        if not batch.sessions and not batch.changes.kept:
+            return  # nothing but what was seen before
         for session in batch.sessions.values():
-            session.save(now.wall, batch.changes)
-        self.store.commit(batch.changes, self._uncounted())
+            session.save(batch.now.wall, batch.changes)
+        counted: dict[str, int] = {}
+        if not self.store.shared or batch.now.monotonic - self._counted_at >= _COUNT_EVERY:
+            self._counted_at = batch.now.monotonic
+            counted = self._uncounted()
+        self.store.commit(batch.changes, counted)
 
-    def _take(self, data: bytes, address: Hashable, now: Now, batch: _Batch) -> None:
+    # --- telling what is genuine ----------------------------------------------------------------------------------------
+
+    def _open(self, data: bytes, address: Hashable, batch: _Batch) -> _Genuine | None:
         try:
             header = peek(data)
         except ProtectionFailed:
             self.count("malformed datagrams")
-            return
+            return None
         if header.kind == "request":
-            self._request(data, address, header, now, batch)
-        elif header.kind == "response":
-            self._response(data, address, header, now, batch)
-        else:
-            self.count("empty messages and resets")
+            return self._open_request(data, address, header, batch)
+        if header.kind == "response":
+            return self._open_response(data, address, header)
+        self.count("empty messages and resets")
+        return None
 
-    def _request(self, data: bytes, address: Hashable, header: Header, now: Now, batch: _Batch) -> None:
-        session = self._session(header.kid, now)
+    def _open_request(self, data: bytes, address: Hashable, header: Header, batch: _Batch) -> _Genuine | None:
+        session = self._sessions.find(header.kid)
         if session is None:
-            revoked = header.kid is not None and self._keys.is_revoked(header.kid)
-            self.count("requests of revoked devices" if revoked else "requests of unknown devices")
-            return
-        key = _request_key(data, address) if header.type == CONFIRMABLE else None
-        if key is not None and key in self._kept:
+            self.count("requests of revoked devices" if self._sessions.is_revoked(header.kid) else _UNKNOWN)
+            return None
+        if not session.allowance.open(batch.now.monotonic):
+            self.count("messages over the rate")
+            return None
+        key = self._repeats.key(data, address) if header.type == CONFIRMABLE else None
+        kept = self._repeats.answer(key)
+        if kept is not None:
             self.count("confirmable requests answered again")
-            batch.again.append((self._kept[key], address))
-            return
+            batch.again.append((kept, address))
+            return None
         try:
-            request = session.context.unprotect_request(data)
+            request = session.context.open_request(data)
         except ProtectionFailed as error:
-            self.count("replayed requests" if "seen before" in str(error) else "forged requests")
-            return
-        batch.sessions[session.kid] = session
-        session.heard(address, now)
-        code, body = self._serve(session, request, now, batch.changes)
-        batch.answers.append(_Answer(session, request, code, body, address, key))
+            self._count_refused(error)
+            return None
+        self._sessions.keep(session)
+        return _Genuine(session, address, request=request, key=key)
 
-    def _serve(self, session: Session, request: Request, now: Now, changes: Changes) -> tuple[int, bytes]:
+    def _open_response(self, data: bytes, address: Hashable, header: Header) -> _Genuine | None:
+        found = self._pushes.open(data, header.token, self._sessions)
+        return None if found is None else _Genuine(found[0], address, response=found[1])
+
+    def _count_refused(self, error: ProtectionFailed) -> None:
+        self.count("replayed requests" if "seen before" in str(error) else "forged requests")
+
+    # --- taking ---------------------------------------------------------------------------------------------------------
+
+    def _take(self, each: _Genuine, batch: _Batch) -> None:
+        session, request, response = each.session, each.request, each.response
+        if request is not None:
+            try:
+                session.context.strike_out(request)
+            except ProtectionFailed as error:
+                self._count_refused(error)
+                return
+        batch.sessions[session.kid] = session
+        session.heard(each.address, batch.now)
+        if request is not None:
+            code, body = self._serve(session, request, batch)
+            batch.answers.append(_Answer(session, request, code, body, each.address, each.key))
+        elif response is not None:
+            try:
+                session.apply(response.body, batch.now, batch.changes)
+            except ObjectError:
+                self.count("malformed messages")
+
+    def _serve(self, session: Session, request: Request, batch: _Batch) -> tuple[int, bytes]:
         if request.path:
             self.count("requests to another path")
             return NOT_FOUND, b""
@@ -173,134 +292,104 @@ class ServiceCore:
             self.count("requests of another method")
             return METHOD_NOT_ALLOWED, b""
         try:
-            message = session.apply(request.body, now, changes)
+            message = session.apply(request.body, batch.now, batch.changes)
         except ObjectError:
             self.count("malformed messages")
             return BAD_REQUEST, b""
         self.count("messages")
-        return CHANGED, session.answer(message, request.token, now)
-
-    def _response(self, data: bytes, address: Hashable, header: Header, now: Now, batch: _Batch) -> None:
-        kid, context, identity = self._pushes.get(header.token, (b"", None, None))
-        session = self._sessions.get(kid)
-        if session is None or context is not session.context or identity is None:
-            self.count("answers to nothing")
-            return
-        if self._keys.is_revoked(kid):
-            self.count("answers of revoked devices")
-            return
-        try:
-            response = session.context.unprotect_response(data, identity)
-        except ProtectionFailed:
-            self.count("forged answers")
-            return
-        del self._pushes[header.token]
-        batch.sessions[kid] = session
-        session.heard(address, now)
-        try:
-            session.apply(response.body, now, batch.changes)
-        except ObjectError:
-            self.count("malformed messages")
+        return CHANGED, session.answer(message, request.token, batch.now)
 
     def _protect(self, answer: _Answer) -> Datagram:
         """The datagram of an answer whose request is struck out on disk: it takes the nonce of the request."""
-        context, message_id = answer.session.context, self._next_message_id()
+        context, message_id = answer.session.context, self._pushes.next_message_id()
         data = context.protect_response(answer.request, answer.code, answer.body, message_id=message_id)
-        if answer.key is not None:
-            self._kept[answer.key] = data
-            if len(self._kept) > _KEPT_ANSWERS:
-                self._kept.popitem(last=False)
+        self._repeats.keep(answer.key, data)
         return data, answer.address
 
-    # --- sessions -----------------------------------------------------------------------------------------------------
-
-    def _look_around(self) -> None:
-        """Notice what other processes did to the key file and the store."""
-        try:
-            changed = self._keys.refresh()
-        except KeyStoreError as error:
-            self.count("unreadable key files")
-            logger.error("%s; the devices of before stay in force", error)
-            changed = False
-        if self.store.changed_elsewhere() or changed:
-            self._generation += 1
-
-    def _session(self, kid: bytes | None, now: Now) -> Session | None:
-        entry = None if kid is None else self._keys.by_kid(kid)
-        if kid is None or entry is None:
-            return None
-        session = self._sessions.get(kid)
-        if session is not None and session.entry.secret != entry.secret:
-            self._forget(kid)
-            session = None
-        if session is None:
-            try:
-                session = Session(entry, self.store, self.service, self._settings, self.count, now.wall)
-            except KeyStoreError as error:
-                self.count("devices whose keys cannot be used")
-                logger.error("%s: %s", entry.serial_number, error)
-                return None
-            self._sessions[kid] = session
-        elif session.generation != self._generation:
-            session.refresh(entry, now.wall)
-        session.generation = self._generation
-        self._sessions.move_to_end(kid)
-        return session
-
     def _forget(self, kid: bytes) -> None:
-        self._sessions.pop(kid, None)
+        self._sessions.forget(kid)
         self._recent.pop(kid, None)
-
-    def _shrink(self) -> None:
-        while len(self._sessions) > self._settings.sessions:
-            self._forget(next(iter(self._sessions)))
 
     # --- unasked ------------------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Datagram]:
         """Once a second while `busy`: unasked requests for devices that were heard a short while ago."""
-        self._look_around()
+        self._sessions.look_around()
         now = self._now()
         for kid, session in list(self._recent.items()):
-            if now.monotonic - session.heard_at <= self._settings.push_for:
-                break  # the least recently heard comes first
-            del self._recent[kid]
-        datagrams = [datagram for kid in list(self._recent) for datagram in self._push(kid, now)]
-        if not self._recent:
-            self.save_counters()
+            if session.push_until < now.monotonic or self._sessions.in_memory(kid) is not session:
+                del self._recent[kid]
+        self._refresh(now)
+        datagrams = [
+            datagram
+            for session in list(self._recent.values())
+            if session.may_push(now.monotonic) and (datagram := self._push(session, now)) is not None
+        ]
+        self.save_counters()
         return datagrams
 
-    def _push(self, kid: bytes, now: Now) -> Iterator[Datagram]:
-        session = self._session(kid, now)
-        if session is None or not session.may_push(now.monotonic):
+    @property
+    def awaited(self) -> bool:
+        """Whether a device waits for the answer to a call: `tick` should come more often."""
+        now, usual = self._clock.monotonic(), self._settings.push_for + _COUNT_EVERY
+        return any(each.push_until - each.heard_at > usual and each.push_until > now for each in self._recent.values())
+
+    def _refresh(self, now: Now) -> None:
+        """Notice what others have done to the devices heard a short while ago, and leave those that others hear now."""
+        if not self._recent:
             return
-        token = self._free_token()
-        body, message_id = session.push(now), self._next_message_id()
+        stamps = self.store.stamps()
+        news, self._stamps = stamps != self._stamps, stamps
+        asked = {each.device: each for each in self._recent.values() if news or each.may_push(now.monotonic)}
+        stale: dict[bytes, Session] = {}
+        for device, (version, holder) in self.store.versions(asked).items():
+            session = asked[device]
+            if holder not in (None, self._common.holder):
+                self._recent.pop(session.kid, None)
+            elif version != session.version or self._behind(session, stamps[0]):
+                stale[session.kid] = session
+        if len(stale) > _LOADED_AT_ONCE:
+            stale = dict(list(stale.items())[:_LOADED_AT_ONCE])
+            self._stamps = (0, 0)  # the others with the next tick
+        if stale:
+            self._refresh_now(stale, now)
+
+    def _behind(self, session: Session, stamp: int) -> bool:
+        return self.service is Service.MANAGEMENT and session.stamp != stamp
+
+    def _refresh_now(self, sessions: dict[bytes, Session], now: Now) -> None:
+        changes = Changes()
         try:
-            data, identity = session.context.protect_request(body, token=token, message_id=message_id)
-        except SecurityError as error:
-            self.count("devices whose keys cannot be used")
-            logger.error("%s: %s", session.entry.serial_number, error)
-            return
-        self._pushes[token] = (kid, session.context, identity)
-        while len(self._pushes) > _OPEN_PUSHES:
-            self._pushes.popitem(last=False)
-        self.count("unasked requests")
-        yield data, session.address
+            with self.store.transaction():
+                self._settle(sessions, changes, now)
+                self.store.commit(changes, {})
+        except BaseException:
+            for kid in sessions:
+                self._forget(kid)
+            raise
 
-    def _free_token(self) -> bytes:
-        while (token := secrets.token_bytes(PUSH_TOKEN_BYTES)) in self._pushes:
-            pass
-        return token
+    def _push(self, session: Session, now: Now) -> Datagram | None:
+        body = session.push(now)
+        return None if body is None else self._pushes.request(session, body)
 
-    # --- small things -------------------------------------------------------------------------------------------------
+    def send_packet(self, kid: bytes, data: bytes) -> Datagram | None:
+        """A datagram with the packet `data` for a device that was heard a short while ago; `None` where it was not, or where
+        the packet does not fit the path that it was last heard over.  At most once: nothing of it is kept."""
+        session, now = self._recent.get(kid), self._now()
+        if session is None or now.monotonic > session.push_until:
+            return None
+        body = session.packet_body(data, now)
+        return None if body is None else self._pushes.request(session, body)
+
+    # --- counters -----------------------------------------------------------------------------------------------------
 
     def count(self, cause: str) -> None:
-        """Count one event; counters are kept with the next commit."""
+        """Count one event; counters are kept with the next commit, in a shared store once a second."""
         self.counters[cause] += 1
 
     def save_counters(self) -> None:
         """Keep the counters now; what the store refuses is kept later."""
+        counted = Counter(self._counted)
         uncounted = self._uncounted()
         if uncounted:
             try:
@@ -308,6 +397,7 @@ class ServiceCore:
             except StoreCorrupt:
                 raise
             except StoreError as error:
+                self._counted = counted
                 logger.warning("counters were not kept: %s", error)
 
     def _uncounted(self) -> dict[str, int]:
@@ -318,11 +408,3 @@ class ServiceCore:
 
     def _now(self) -> Now:
         return Now(self._clock.wall(), self._clock.monotonic())
-
-    def _next_message_id(self) -> int:
-        self._message_id = (self._message_id + 1) & 0xFFFF
-        return self._message_id
-
-
-def _request_key(data: bytes, address: Hashable) -> Hashable:
-    return address, hashlib.sha256(data).digest()

@@ -13,7 +13,7 @@ from typing import Any
 from rataccess import wire
 from rataccess.numbers import NumberSet
 from rataccess.objects import Urgency
-from rataccess.services.store import Changes, Device, ServiceStore
+from rataccess.services.store import Changes, Device, DeviceState, ServiceStore
 from rataccess.wire import Message, MessageBuilder, WireRecord
 
 FIRST_WAIT = 1.0
@@ -45,24 +45,27 @@ class Outbound:
 
     def __init__(self, store: ServiceStore, device: Device, count: Callable[[str], None]) -> None:
         self._store = store
-        self._device = device
+        self._device = device.id
         self._count = count
         self._waiting: dict[int, Waiting] = {}
         self._ranges: dict[int, list[int]] = {}
-        self._last = device.last_number
+        self._last = 0
         self.peer: NumberSet | None = None
         """What the device has acknowledged in this run."""
-        self.refresh()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def refresh(self) -> None:
-        """Look at the store again: another process may have put records there."""
+    def load(self, state: DeviceState, *, elsewhere: bool) -> None:
+        """Go on from what is kept; `elsewhere`: another process has heard the device meanwhile."""
         waiting = self._waiting
-        self._waiting = {number: waiting.get(number) or Waiting() for number in self._store.pending(self._device.id)}
+        self._waiting = {number: waiting.get(number) or Waiting() for number in state.pending}
         self._ranges = {number: edges for number, edges in self._ranges.items() if number in self._waiting}
-        self._last = self._store.last_number(self._device.id)
+        self._last = state.device.last_number
+        if elsewhere:
+            self.peer = (
+                None  # it may be far behind: whole numbers again, until the device has acknowledged something here
+            )
 
     def due(self, now: float) -> bool:
         """Whether a record may be sent at `now`."""
@@ -88,16 +91,16 @@ class Outbound:
     def _acknowledge(self, acknowledged: NumberSet, changes: Changes) -> None:
         if acknowledged.floor > self._last:
             self._count("acknowledged what was never sent")
-            self._store.renumber(self._device.id, acknowledged.floor)
-            self.refresh()
+            self._store.renumber(self._device, acknowledged.floor)
+            self.load(self._store.load_devices([self._device])[self._device], elsewhere=False)
         if self.peer is None or acknowledged.floor >= self.peer.floor:
             self.peer = acknowledged
         for number in [number for number in self._waiting if number in acknowledged]:
             waiting = self._waiting.pop(number)
             self._ranges.pop(number, None)
-            changes.acknowledged.append((self._device.id, number))
+            changes.acknowledged.append((self._device, number))
             if waiting.queue_id >= wire.FIRST_FREE_QUEUE:
-                changes.known_queues.add((self._device.id, waiting.queue_id))
+                changes.known_queues.add((self._device, waiting.queue_id))
 
     # --- what the device is told --------------------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ class Outbound:
         return chosen, len(due) > MOST_IN_MEMORY
 
     def _read(self, number: int) -> WireRecord | None:
-        row = self._store.outbound(self._device.id, number)
+        row = self._store.outbound(self._device, number)
         if row is None:  # taken away by another process a moment ago
             self._waiting.pop(number, None)
             return None

@@ -6,11 +6,11 @@ through `Changes`, and only this batch's are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rataccess.numbers import NumberSet
-from rataccess.services.store import Changes, ServiceStore
+from rataccess.services.store import Changes, Row, ServiceStore
 from rataccess.wire import WireRecord
 
 MOST_UNFINISHED = 64
@@ -59,13 +59,16 @@ class Partial:
 class Partials:
     """All unfinished records of one device."""
 
-    def __init__(self, store: ServiceStore, device: int, quota: int, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: ServiceStore, device: int, quota: int, count: Callable[[str], None], rows: Iterable[Row]
+    ) -> None:
+        """`rows`: what the store keeps (`DeviceState.partials`)."""
         self._store = store
         self._device = device
         self._quota = quota
         self._count = count
         self._records: dict[int, Partial] = {}
-        for number, queue_id, urgency, captured_at, total, ranges in store.partials(device):
+        for number, queue_id, urgency, captured_at, total, ranges in rows:
             partial = Partial(number, queue_id, urgency, captured_at, total)
             for start, end in ranges:
                 partial.held.add_range(start + 1, end + 1)

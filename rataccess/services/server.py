@@ -8,15 +8,18 @@ kernel's buffer collects the next batch meanwhile, which grows with the time tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rataccess.errors import ConfigurationError, DiskFull, StoreError
+from rataccess.errors import ConfigurationError, DiskFull, ProtectionFailed, StoreCorrupt, StoreError
+from rataccess.security import peek
 from rataccess.services.core import Datagram, ServiceCore
+from rataccess.services.fairness import FairQueue
 from rataccess.services.forward import Forwarder, append_all
 
 logger = logging.getLogger("rataccess.services")
@@ -25,8 +28,13 @@ MOST_IN_BATCH = 256
 """Datagrams for one commit: 6,400 records at 25 each, which took about 0.16 s (docs/services.md)."""
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Bytes that may wait in the kernel during a commit: some thousand datagrams of 1 kB, its own overhead included."""
+MOST_WAITING = 4096
+"""Datagrams that wait in the process for their turn, where more come than one batch holds."""
+MOST_WAITING_BYTES = 16 * 1024 * 1024
 _LARGEST_DATAGRAM = 65_535
 _TICK = 1.0
+_TICK_FOR_CALLS = 0.2
+"""Seconds between ticks while a device waits for the answer to a call, which another process may give."""
 _FORWARD_AFTER = 0.1
 _FORWARD_AGAIN = 5.0
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)
@@ -55,6 +63,9 @@ class Server:
         self._buffer = bytearray(_LARGEST_DATAGRAM)
         self._tick: asyncio.TimerHandle | None = None
         self._forward: asyncio.TimerHandle | None = None
+        self._waiting: FairQueue[Datagram] = FairQueue(MOST_WAITING, MOST_WAITING_BYTES)
+        self._turn: asyncio.Handle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -73,7 +84,8 @@ class Server:
         if self._forwarder is not None:
             self._forwarder.open()
             self._forward_in(0)
-        self._socket = listen(self._host, self._port)
+        self._loop = asyncio.get_running_loop()
+        self._socket = listen(self._host, self._port, shared=self._core.store.shared)
         asyncio.get_running_loop().add_reader(self._socket, self._guarded, self._receive)
         logger.info("%s service listens on %s port %d (UDP)", self._core.service, *self.address)
 
@@ -92,7 +104,8 @@ class Server:
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
-        for timer in (self._tick, self._forward):
+        self._loop = None
+        for timer in (self._tick, self._forward, self._turn):
             if timer is not None:
                 timer.cancel()
         self._socket.close()
@@ -114,20 +127,57 @@ class Server:
 
     # --- datagrams ------------------------------------------------------------------------------------------------------
 
+    def wake(self) -> None:
+        """Look at once for what waits for devices (from any thread): something was put there by this process."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._guarded, self._on_wake)
+
+    def _on_wake(self) -> None:
+        if self._socket is not None:
+            if self._tick is not None:
+                self._tick.cancel()
+            self._on_tick()
+
     def _receive(self) -> None:
-        batch = self._drain()
-        if not batch:
+        batch = self._drain(MOST_IN_BATCH)
+        if len(batch) == MOST_IN_BATCH or len(self._waiting):
+            self._queue(batch)
+        elif batch:
+            self._serve(batch)
+
+    def _queue(self, batch: list[Datagram]) -> None:
+        """More has come than one batch holds: its senders take turns."""
+        before = self._waiting.dropped
+        while batch:
+            for data, peer in batch:
+                self._waiting.put(_sender(data, peer), (data, peer), len(data))
+            batch = self._drain(MOST_IN_BATCH) if len(self._waiting) < MOST_WAITING else []
+        for _ in range(self._waiting.dropped - before):
+            self._core.count("datagrams over a sender's share")
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._guarded, self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._turn = None
+        if self._socket is None:
             return
+        self._serve(self._waiting.take(MOST_IN_BATCH))
+        if len(self._waiting):
+            self._turn = asyncio.get_running_loop().call_soon(self._guarded, self._on_turn)
+
+    def _serve(self, batch: list[Datagram]) -> None:
         self._send(self._core.process(batch))
         if self._tick is None and self._core.busy:
-            self._tick = asyncio.get_running_loop().call_later(_TICK, self._guarded, self._on_tick)
+            self._tick_later()
         if self._forward is None:
             self._forward_in(_FORWARD_AFTER)
 
-    def _drain(self) -> list[Datagram]:
+    def _drain(self, most: int) -> list[Datagram]:
         assert self._socket is not None
         batch: list[Datagram] = []
-        while len(batch) < MOST_IN_BATCH:
+        while len(batch) < most:
             try:
                 size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
             except BlockingIOError:
@@ -152,10 +202,16 @@ class Server:
         self._tick = None
         try:
             self._send(self._core.tick())
-        except DiskFull as error:
+        except StoreCorrupt:
+            raise
+        except StoreError as error:
             logger.warning("nothing is sent unasked: %s", error)
         if self._core.busy:
-            self._tick = asyncio.get_running_loop().call_later(_TICK, self._guarded, self._on_tick)
+            self._tick_later()
+
+    def _tick_later(self) -> None:
+        after = _TICK_FOR_CALLS if self._core.awaited else _TICK
+        self._tick = asyncio.get_running_loop().call_later(after, self._guarded, self._on_tick)
 
     # --- forwarding -----------------------------------------------------------------------------------------------------
 
@@ -176,22 +232,32 @@ class Server:
             self._forward_in(_FORWARD_AGAIN)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _sender(data: bytes, peer: Hashable) -> Hashable:
+    """Who a datagram says it is from, and the host that it came from."""
+    host = peer.address[0] if isinstance(peer, Peer) else peer
+    try:
+        return peek(data).kid, host
+    except ProtectionFailed:
+        return None, host
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A UDP socket on `host`, non-blocking, that tells at which address each datagram arrived.
 
-    `::` takes IPv4 as well; where the machine has no IPv6 it is `0.0.0.0`.  Raises `ConfigurationError`.
+    `::` takes IPv4 as well; where the machine has no IPv6 it is `0.0.0.0`.  `shared`: other processes of the same user may
+    listen there too, and the kernel gives each address's datagrams to one of them.  Raises `ConfigurationError`.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return _bound(family, address)
+        return _bound(family, address, shared)
     except OSError as error:
         if host == "::":
-            return listen("0.0.0.0", port)
+            return listen("0.0.0.0", port, shared=shared)
         raise ConfigurationError(f"cannot listen on {host} port {port} (UDP): {error.strerror or error}") from error
 
 
-def _bound(family: int, address: Any) -> socket.socket:
+def _bound(family: int, address: Any, shared: bool) -> socket.socket:
     result = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if family == socket.AF_INET6:
@@ -199,6 +265,8 @@ def _bound(family: int, address: Any) -> socket.socket:
             result.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
             result.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        if shared:
+            result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _enlarge(result)
         result.bind(address)
     except BaseException:

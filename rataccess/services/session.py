@@ -1,12 +1,13 @@
-"""One device, as a service knows it while it is heard.
+"""One device, as a service process knows it while it is heard.
 
-Rules of this file: puts together keys, what came in, what goes out.  No network: addresses are opaque.  Everything here can
-be made again from the store, except where the device was last heard.
+Rules of this file: puts together keys, what came in, what goes out.  No network: addresses are opaque.  Everything here is
+made from the store (`load`, with the device's row locked) except where the device was last heard; `version` tells whether
+another process has changed the store since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,12 @@ from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
 from rataccess.services.inbound import ANSWER_LIMIT, Inbound, check
 from rataccess.services.keyfile import DeviceEntry
+from rataccess.services.limits import Allowance
 from rataccess.services.outbound import Outbound
+from rataccess.services.schematics import Templates
 from rataccess.services.settings import ServerSettings
-from rataccess.services.store import Changes, Device, ServiceStore, number_set_bytes
+from rataccess.services.store import Changes, DeviceState, ServiceStore, number_set_bytes
+from rataccess.template import Template
 
 NEVER = float("-inf")
 _ANSWER_COST = 16
@@ -32,7 +36,9 @@ _ROOM_FOR_ALL = 64
 """Bytes from which on an answer can hold the time and byte ranges as well."""
 _MOST_PATHS = 8
 """Addresses remembered of one device: it has a few radios, and NATs give each a new address at times."""
-
+_PACKET_COST = 20
+"""Most bytes that a packet adds to its data: the map 1, its key 1, the string's head 3, and controls 1 and 3, which may join
+it."""
 
 _NOTHING_RECEIVED = NumberSet()
 
@@ -45,69 +51,104 @@ class Now:
     monotonic: float
 
 
-class Session:
-    """One device's state.  `heard_at` is on the monotonic clock."""
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all sessions of a service process have in common."""
 
-    def __init__(
-        self,
-        entry: DeviceEntry,
-        store: ServiceStore,
-        service: Service,
-        settings: ServerSettings,
-        count: Callable[[str], None],
-        now: float,
-    ) -> None:
-        kid = bytes.fromhex(entry.kid)
-        self.kid = kid
+    service: Service
+    store: ServiceStore
+    settings: ServerSettings
+    templates: Mapping[int, Template]
+    """Of the configuration, by id."""
+    count: Callable[[str], None]
+    holder: str
+    """This process's name among those that share the store."""
+
+
+class Session:
+    """One device's state.  `heard_at` and `push_until` are on the monotonic clock.
+
+    Before the first `load` it can tell what is genuine, and nothing else.
+    """
+
+    def __init__(self, entry: DeviceEntry, device: int, common: Common) -> None:
+        self.kid = bytes.fromhex(entry.kid)
         self.entry = entry
-        self.device: Device = store.device(entry.serial_number, kid)
+        self.device = device
         self.context = SecureContext(
             sender_id=b"",
-            recipient_id=kid,
+            recipient_id=self.kid,
             secret=bytes.fromhex(entry.secret),
-            memory=store,
+            memory=common.store,
             name=f"device.{entry.kid}",
-            replay_state=self.device.replay,
         )
-        self._store = store
-        self._service = service
-        self._push_for = settings.push_for
-        self._most = settings.answer_bytes
-        self._paths: dict[str, tuple[str | None, int | None]] = {}
-        for key, link, limit in cbor2.loads(self.device.paths) if self.device.paths else ():
-            self._paths[key] = link, limit
-        if service is Service.MANAGEMENT:
-            self._push_environment(now)
-        self.inbound = Inbound(store, self.device, settings.partial_bytes, count)
-        self.outbound = Outbound(store, self.device, count)
+        self.allowance = Allowance(common.settings.message_rate, common.settings.byte_rate)
+        self.version = -1
+        self.stamp = 0
+        """The environments' stamp at which the device's was last looked at."""
         self.address: Hashable | None = None
-        self.heard_at = NEVER
+        self.heard_at = self.push_until = NEVER
         self.link: str | None = None
-        self.generation = 0
+        self.packets: list[tuple[int, bytes, float]] = []
+        self._common = common
+        self._store = common.store
+        self._paths: dict[str, tuple[str | None, int | None]] = {}
+        self._environment: bytes | None = None
+        self.inbound: Inbound
+        self.outbound: Outbound
 
     def __repr__(self) -> str:
-        return f"<Session {self.entry.serial_number} kid={self.entry.kid} received={self.inbound.received.floor}>"
+        return f"<Session {self.entry.serial_number} kid={self.entry.kid} version={self.version}>"
 
-    def refresh(self, entry: DeviceEntry, now: float) -> None:
-        """Another process has changed the store or the key file: look at both again (`now` in wall seconds)."""
-        self.entry = entry
-        if self._service is Service.MANAGEMENT:
-            self._push_environment(now)
-        self.outbound.refresh()
+    # --- the store -----------------------------------------------------------------------------------------------------
 
-    def _push_environment(self, now: float) -> None:
-        """Put the merged environment among the records for the device, where it is another than the last one put there."""
+    def load(self, state: DeviceState, changes: Changes) -> None:
+        """Go on from what is kept, with the device's row locked.  Raises `KeyStoreError`: it has lost sequence numbers."""
+        device, common = state.device, self._common
+        self.context.take_over(device.replay)
+        templates = Templates(state.schemas, common.templates)
+        calls = common.service is Service.SOLUTION
+        self.inbound = Inbound(self._store, state, templates, common.settings, common.count, calls=calls)
+        if self.version < 0:
+            self.outbound = Outbound(self._store, device, common.count)
+        self.outbound.load(state, elsewhere=device.holder != common.holder)
+        self.packets = state.packets
+        self._environment = device.environment
+        self._paths = {}
+        for key, link, limit in cbor2.loads(device.paths) if device.paths else ():
+            self._paths[key] = link, limit
+        self.version = device.version
+        if any(templates.find(schema) is not None for schema in state.awaited_schemas):
+            self.inbound.file_blocks(changes)
+            changes.kept[self.device] = self.inbound.kept
+
+    def push_environment(self, stamp: int, now: float) -> bool:
+        """Within a transaction: put the merged environment among the records for the device, where it is another than the
+        last one put there; whether it was (the session has to be loaded anew then)."""
+        self.stamp = stamp
         merged = self._store.environment(self.entry.serial_number, self.entry.fleets)
         encoded = cbor2.dumps(dict(sorted(merged.items())))
-        if encoded != (self.device.environment or cbor2.dumps({})):
-            self._store.enqueue(self.device.id, wire.ENVIRONMENT_QUEUE, encoded, Urgency.PROMPT, now)
-            self.device.environment = encoded
+        if encoded == (self._environment or cbor2.dumps({})):
+            return False
+        self._store.enqueue(self.device, wire.ENVIRONMENT_QUEUE, encoded, Urgency.PROMPT, now)
+        return True
+
+    def save(self, wall: float, changes: Changes) -> None:
+        """Have the received numbers and the replay window kept with the rest of the batch."""
+        paths = cbor2.dumps([[key, *path] for key, path in self._paths.items()])
+        self.version += 1
+        seen = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link, paths)
+        changes.devices[self.device] = (*seen, self.inbound.kept, self._common.holder, self.version)
+
+    # --- what comes in ---------------------------------------------------------------------------------------------------
 
     def heard(self, address: Hashable, now: Now) -> None:
         """An authentic message came from `address`."""
-        if now.monotonic - self.heard_at > self._push_for:
+        push_for = self._common.settings.push_for
+        if now.monotonic - self.heard_at > push_for:
             self.outbound.hurry()
         self.address, self.heard_at = address, now.monotonic
+        self.push_until = max(self.push_until, now.monotonic + push_for)
 
     def apply(self, body: bytes, now: Now, changes: Changes) -> wire.Message:
         """Take the body of an authentic message; raises `ObjectError`, with nothing changed, where it is malformed."""
@@ -115,24 +156,23 @@ class Session:
         check(message)
         self.link = self._learn_path(message.control)
         self.outbound.apply(message, changes)
-        self.inbound.apply(message, now.wall, self.link, changes)
+        brought = self.inbound.apply(message, now.wall, self.link, changes)
+        self.allowance.charge(1, max(len(body), brought))  # packed records may unpack to far more than their bytes
+        if self.inbound.call_until is not None:
+            self.push_until = max(self.push_until, now.monotonic + self.inbound.call_until - now.wall)
         return message
 
     def _learn_path(self, control: dict[int, Any]) -> str | None:
         """The link that the message came over: what the device last said of it to this address."""
         key = str(self.address)
         link, limit = self._paths.pop(key, (None, None))
-        self._paths[key] = control.get(wire.LINK, link) or None, control.get(ANSWER_LIMIT, limit) or None
+        told = control.get(wire.LINK, link) or None
+        self._paths[key] = told.replace("\0", "") if told else None, control.get(ANSWER_LIMIT, limit) or None
         while len(self._paths) > _MOST_PATHS:
             del self._paths[next(iter(self._paths))]
         return self._paths[key][0]
 
-    def save(self, wall: float, changes: Changes) -> None:
-        """Have the received numbers and the replay window kept with the rest of the batch."""
-        paths = cbor2.dumps([[key, *path] for key, path in self._paths.items()])
-        replay, more = self.context.replay_state(), (0, None, self.device.version)
-        row = (number_set_bytes(self.inbound.received), replay, wall, self.link, paths, *more)
-        changes.devices[self.device.id] = row
+    # --- what goes out ---------------------------------------------------------------------------------------------------
 
     def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes:
         """The body of the answer to `message`."""
@@ -143,20 +183,57 @@ class Session:
         if len(self.inbound.partials) and not (control and limit < _ROOM_FOR_ALL):
             touched = {record.number for record in message.records if record.offset is not None}
             control[wire.PARTIAL] = self.inbound.partials.report(touched, limit)
-        received = self.inbound.acknowledgement(message.records, min(64, limit // 18))
-        known = message.records or received != _NOTHING_RECEIVED
-        return self.outbound.fill(limit, received if known else None, control, now.monotonic, now.wall)
+        own = [record.number for record in message.records]
+        own += [number for block in message.blocks for number in block.numbers]
+        received = self.inbound.acknowledgement(own, min(64, limit // 18))
+        known = own or received != _NOTHING_RECEIVED
+        acknowledged = received if known else None
+        if self.packets:
+            head = wire.MessageBuilder(limit, floor=None, now=now.wall, acknowledged=acknowledged, control=control)
+            packet = self._next_packet(limit - head.size, now.wall)
+            if packet is not None:
+                control[wire.PACKET] = packet
+        return self.outbound.fill(limit, acknowledged, control, now.monotonic, now.wall)
 
     def _limit(self) -> int:
         """Bytes of the largest CoAP message for the address last heard."""
-        told = self._paths.get(str(self.address), (None, None))[1]
-        return self._most if told is None else min(self._most, max(_SMALLEST_ANSWER, told))
+        told, most = self._paths.get(str(self.address), (None, None))[1], self._common.settings.answer_bytes
+        return most if told is None else min(most, max(_SMALLEST_ANSWER, told))
+
+    def _push_limit(self) -> int:
+        return self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
 
     def may_push(self, now: float) -> bool:
-        """Whether a record is due and the device was heard a short while ago."""
-        return now - self.heard_at <= self._push_for and self.outbound.due(now)
+        """Whether something is due and the device may still be listening."""
+        return now <= self.push_until and (bool(self.packets) or self.outbound.due(now))
 
-    def push(self, now: Now) -> bytes:
-        """The body of an unasked request with records that are due."""
-        limit = self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
-        return self.outbound.fill(limit, None, {}, now.monotonic, now.wall)
+    def push(self, now: Now) -> bytes | None:
+        """The body of an unasked request with what is due; `None` where nothing is."""
+        limit = self._push_limit()
+        packet = self._next_packet(limit, now.wall)
+        if packet is None and not self.outbound.due(now.monotonic):
+            return None
+        return self.outbound.fill(limit, None, {} if packet is None else {wire.PACKET: packet}, now.monotonic, now.wall)
+
+    def packet_body(self, data: bytes, now: Now) -> bytes | None:
+        """The body of an unasked request with a packet; `None` where it does not fit the path last heard."""
+        if len(data) + _PACKET_COST > self._push_limit():
+            return None
+        return self.outbound.fill(self._push_limit(), None, {wire.PACKET: data}, now.monotonic, now.wall)
+
+    def _next_packet(self, room: int, now: float) -> bytes | None:
+        """The first packet that still may go and fits, taken: it is never sent again."""
+        for item in list(self.packets):
+            packet, data, expires_at = item
+            if expires_at <= now:
+                self.packets.remove(item)
+                self._common.count("packets that came too late")
+            elif len(data) + _PACKET_COST > self._limit():
+                self.packets.remove(item)
+                self._common.count("packets that fit no message")
+            elif len(data) + _PACKET_COST <= room:
+                self.packets.remove(item)
+                if self._store.take_packet(packet):
+                    self._common.count("packets for devices")
+                    return data
+        return None

@@ -95,6 +95,12 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Most bytes of unfinished records kept for one device; its lowest unfinished record may always be completed."""
     sessions: Annotated[int, Meta(ge=16)] = 8192
     """Most devices whose state is kept in memory; others are read from the store when they are heard."""
+    message_rate: Annotated[float, Meta(ge=0)] = 2000.0
+    """Most messages a second of one device, in bursts of five seconds' worth; 0: no limit."""
+    byte_rate: Annotated[float, Meta(ge=0)] = 4.0 * MIB
+    """Most bytes a second of one device, as they are kept, in bursts of five seconds' worth; 0: no limit."""
+    kept_bytes: Annotated[int, Meta(ge=MIB)] | None = None
+    """Most bytes of one device's records in the store: what is beyond stays on the device; absent: no limit."""
     keep_records: Annotated[float, Meta(gt=0)] | None = None
     """Days after which a record is deleted that every receiver has been given; absent: records are kept."""
     schemas: dict[Name, SchemaSettings] = {}

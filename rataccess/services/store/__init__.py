@@ -16,7 +16,15 @@ from rataccess.services.store.database import Database, Row
 from rataccess.services.store.environment import Conflict
 from rataccess.services.store.sqlite import NDJSON, translated
 from rataccess.services.store.store import ServiceStore
-from rataccess.services.store.values import PACKETS, Changes, Device, PendingCall, StoredRecord, number_set_bytes
+from rataccess.services.store.values import (
+    PACKETS,
+    Changes,
+    Device,
+    DeviceState,
+    PendingCall,
+    StoredRecord,
+    number_set_bytes,
+)
 
 
 def open_store(url: str) -> ServiceStore:
@@ -56,6 +64,7 @@ __all__ = [
     "Conflict",
     "Database",
     "Device",
+    "DeviceState",
     "PendingCall",
     "Row",
     "ServiceStore",

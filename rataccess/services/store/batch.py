@@ -36,6 +36,7 @@ _UPDATE_DEVICE = (
     "UPDATE devices SET received = ?, replay = ?, heard_at = ?, link = ?, paths = ?, kept = ?, holder = ?, version = ?"
     " WHERE id = ?"
 )
+_UPDATE_KEPT = "UPDATE devices SET kept = ? WHERE id = ?"
 _INSERT_CALL = (
     "INSERT INTO calls(device, number, name, body, expires_at, repeatable) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO NOTHING"
@@ -56,6 +57,7 @@ class BatchFacet(Facet):
             database.many(_INSERT_CALL, changes.calls)
             database.many("DELETE FROM outbound WHERE device = ? AND number = ?", changes.acknowledged)
             database.many("UPDATE outbound_queues SET known = 1 WHERE device = ? AND id = ?", changes.known_queues)
+            database.many(_UPDATE_KEPT, [(kept, device) for device, kept in changes.kept.items()])
             database.many(_UPDATE_DEVICE, [(*row, device) for device, row in changes.devices.items()])
             for device, number, status, now in changes.refused_calls:  # last: it moves the version on once more
                 answer = encode([number, status, None])

@@ -13,7 +13,7 @@ import cbor2
 from rataccess.objects import Urgency
 from rataccess.services.store.batch import CALLS_QUEUE
 from rataccess.services.store.facet import Facet
-from rataccess.services.store.outgoing import enqueue
+from rataccess.services.store.outgoing import announce, enqueue
 from rataccess.services.store.values import PendingCall
 
 _COLUMNS = "c.id, d.kid, d.serial_number, c.number, c.name, c.body, c.expires_at, c.repeatable, c.state"
@@ -47,6 +47,7 @@ class CallFacet(Facet):
                 return False
             answer = b"\x83" + cbor2.dumps(call.number) + cbor2.dumps(status) + body  # [number, status, body]
             enqueue(database, found[0], CALLS_QUEUE, answer, Urgency.PROMPT, call.expires_at if now is None else now)
+            announce(database)
         return True
 
 

@@ -5,11 +5,11 @@ Rules of this file: rows of devices, their queues, schemas, unfinished records a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rataccess.services.store.database import Row
 from rataccess.services.store.facet import Facet
-from rataccess.services.store.values import Device, number_set
+from rataccess.services.store.values import Device, DeviceState, number_set
 
 _COLUMNS = "id, serial_number, kid, received, replay, last_number, environment, paths, version, kept, holder"
 
@@ -32,11 +32,47 @@ class DeviceFacet(Facet):
         row = self.database.one(statement, (serial_number, kid))
         return None if row is None else _device(row)
 
-    def device_by_id(self, device: int) -> Device:
-        """The enrolment as it is now."""
-        row = self.database.one(f"SELECT {_COLUMNS} FROM devices WHERE id = ?", (device,))
-        assert row is not None
-        return _device(row)
+    def known_devices(self) -> dict[tuple[str, bytes], int]:
+        """Ids by serial number and kid."""
+        rows = self.database.execute("SELECT serial_number, kid, id FROM devices")
+        return {(serial_number, kid): id_ for serial_number, kid, id_ in rows}
+
+    def load_devices(self, devices: Sequence[int]) -> dict[int, DeviceState]:
+        """These enrolments as they are now; what is asked is the same however many there are."""
+        if not devices:
+            return {}
+        rows = self._of("devices", _COLUMNS, devices, "id")
+        found = {row[0]: DeviceState(_device(row)) for row in rows}
+        for device, id_, name in self._of("queues", "device, id, name", devices):
+            found[device].queues[id_] = name
+        for device, number in self._of("outbound", "device, number", devices, order="number"):
+            found[device].pending.append(number)
+        for device, id_, definition in self._of("schemas", "device, id, definition", devices):
+            found[device].schemas[id_] = definition
+        for device, schema, unreadable in self._of("blocks", "DISTINCT device, schema, unreadable", devices):
+            if not unreadable:
+                found[device].awaited_schemas.add(schema)
+        for device, id_, data, expires_at in self._of("packets", "device, id, data, expires_at", devices, order="id"):
+            found[device].packets.append((id_, data, expires_at))
+        self._load_partials(devices, found)
+        return found
+
+    def _load_partials(self, devices: Sequence[int], found: dict[int, DeviceState]) -> None:
+        partials = self._of("partials", "device, number, queue_id, urgency, captured_at, total", devices)
+        ranges: dict[tuple[int, int], list[tuple[int, int]]] = {row[:2]: [] for row in partials}
+        if partials:
+            columns = "device, number, start, start + length(body)"
+            for device, number, start, end in self._of("fragments", columns, devices, order="start"):
+                ranges[device, number].append((start, end))
+        for device, number, *rest in partials:
+            found[device].partials.append((number, *rest, ranges[device, number]))
+
+    def _of(
+        self, table: str, columns: str, devices: Sequence[int], key: str = "device", order: str | None = None
+    ) -> list[Row]:
+        database = self.database
+        statement = f"SELECT {columns} FROM {table} WHERE {database.among(key)}{f' ORDER BY {order}' if order else ''}"
+        return database.execute(statement, (database.numbers(devices),))
 
     def latest(self, device: str | bytes) -> int | None:
         """The id of the latest enrolment of a serial number, or of the one with that kid; `None` where there is none."""
@@ -86,13 +122,6 @@ class DeviceFacet(Facet):
         return [row[0] for row in self.database.execute("SELECT DISTINCT device FROM blocks WHERE unreadable = 0")]
 
     # --- unfinished records --------------------------------------------------------------------------------------------
-
-    def partials(self, device: int) -> list[Row]:
-        """`number, queue_id, urgency, captured_at, total, [(start, end) ...]` of each unfinished record."""
-        columns = "number, queue_id, urgency, captured_at, total"
-        rows = self.database.execute(f"SELECT {columns} FROM partials WHERE device = ?", (device,))
-        statement = "SELECT start, start + length(body) FROM fragments WHERE device = ? AND number = ?"
-        return [(*row, self.database.execute(statement, (device, row[0]))) for row in rows]
 
     def fragments(self, device: int, number: int, start: int, end: int) -> list[tuple[int, bytes]]:
         """What is kept of a record and touches `start` to `end - 1`, ascending."""

@@ -86,7 +86,8 @@ class EnvironmentFacet(Facet):
                 if value is not None:
                     database.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (owner, name, value))
 
-    def stamp(self) -> int:
-        """Another number than before where a fleet, or a variable of any fleet or device, has changed since."""
-        row = self.database.one("SELECT value FROM stamps WHERE name = 'environment'")
-        return 0 if row is None else int(row[0])
+    def stamps(self) -> tuple[int, int]:
+        """Two numbers: another first one than before where a fleet, or a variable of any fleet or device, has changed since;
+        another second one where something was posted to any device."""
+        found: dict[str, int] = dict(self.database.execute("SELECT name, value FROM stamps"))
+        return found["environment"], found["outgoing"]

@@ -15,17 +15,6 @@ from rataccess.wire import ENVIRONMENT_QUEUE, FIRST_FREE_QUEUE
 class OutgoingFacet(Facet):
     """What waits for one device."""
 
-    def pending(self, device: int) -> list[int]:
-        """Numbers of the records that the device has not acknowledged, ascending."""
-        statement = "SELECT number FROM outbound WHERE device = ? ORDER BY number"
-        return [row[0] for row in self.database.execute(statement, (device,))]
-
-    def last_number(self, device: int) -> int:
-        """The highest number given to a record for the device."""
-        row = self.database.one("SELECT last_number FROM devices WHERE id = ?", (device,))
-        assert row is not None
-        return int(row[0])
-
     def outbound(self, device: int, number: int) -> Row | None:
         """`queue_id, name (None where the device knows it), urgency, created_at, body` of a record for the device."""
         return self.database.one(
@@ -38,7 +27,9 @@ class OutgoingFacet(Facet):
     def enqueue(self, device: int, queue: str | int, body: bytes, urgency: Urgency, now: float) -> int:
         """Put a record for the device among those waiting and return its number.  `queue` is a name or a reserved id."""
         with self.database.transaction() as database:
-            return enqueue(database, device, queue, body, urgency, now)
+            number = enqueue(database, device, queue, body, urgency, now)
+            announce(database)
+        return number
 
     def renumber(self, device: int, floor: int) -> None:
         """Give the waiting records numbers above `floor`: the device remembers more than this store (an old copy)."""
@@ -70,6 +61,7 @@ class OutgoingFacet(Facet):
             if row is not None:
                 statement = "INSERT INTO packets(device, data, expires_at) VALUES (?, ?, ?)"
                 database.execute(statement, (row[0], data, expires_at))
+                announce(database)
         return row is not None
 
     def packets(self, device: int) -> list[tuple[int, bytes, float]]:
@@ -84,6 +76,11 @@ class OutgoingFacet(Facet):
     def drop_packets(self, now: float) -> int:
         """Remove the packets whose time has passed; how many."""
         return len(self.database.execute("DELETE FROM packets WHERE expires_at <= ? RETURNING id", (now,)))
+
+
+def announce(database: Database) -> None:
+    """At the end of a transaction: something waits for a device; the service's processes look within a second."""
+    database.execute("UPDATE stamps SET value = value + 1 WHERE name = 'outgoing'")
 
 
 def enqueue(database: Database, device: int, queue: str | int, body: bytes, urgency: Urgency, now: float) -> int:

@@ -25,8 +25,8 @@ from rataccess.services.store.database import Database, Row
 
 _MOST_CONNECTIONS = 64
 """Of one process: a handle for the service, one for each receiver, one for each request of the administration."""
-_WAIT = 5.0
-"""Seconds to wait for a connection: a server that restarts is back after one or two."""
+_WAIT = 2.0
+"""Seconds to wait for a connection; the service's event loop stands still meanwhile."""
 _FEW = 16
 """Rows from which on COPY is faster than a statement for each (measured: 16)."""
 _SETTING_UP = 0x7261_7461  # "rata": the advisory lock of those who make the tables
@@ -82,7 +82,7 @@ def _new_pool(url: str) -> ConnectionPool[Connection]:
     }
     return ConnectionPool(
         url, min_size=0, max_size=_MOST_CONNECTIONS, kwargs=options, open=True, timeout=_WAIT, name="rataccess",
-        reconnect_timeout=2 * _WAIT, num_workers=1,
+        reconnect_timeout=30.0, num_workers=1,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ CREATE TABLE aside(
 CREATE TABLE device_fleets(
   serial_number TEXT NOT NULL, place INT8 NOT NULL, fleet TEXT NOT NULL, PRIMARY KEY (serial_number, place));
 CREATE TABLE stamps(name TEXT PRIMARY KEY, value INT8 NOT NULL);
-INSERT INTO stamps VALUES ('environment', 1);
+INSERT INTO stamps VALUES ('environment', 1), ('outgoing', 1);
 """
 """What layout 2 brought.  `stamps` tell sessions in memory that something about many devices has changed."""
 

@@ -69,12 +69,6 @@ class ServiceStore(AsideFacet, BatchFacet, CallFacet, DeviceFacet, EnvironmentFa
         """All or nothing, durable when it ends; within another one it is a part of that."""
         return self.database.transaction()
 
-    def changed_elsewhere(self) -> bool:
-        """Whether another handle has committed since the last call (SQLite)."""
-        before: int | None = getattr(self, "_seen", None)
-        self._seen: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
-        return bool(before != self._seen)
-
     def close(self) -> None:
         """Idempotent."""
         self.database.close()

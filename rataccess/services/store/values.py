@@ -43,6 +43,23 @@ class Device:
     """The process that heard it last."""
 
 
+@dataclass(slots=True)
+class DeviceState:
+    """An enrolment, and all of it that a session in memory has to know."""
+
+    device: Device
+    queues: dict[int, str] = field(default_factory=dict)
+    partials: list[Row] = field(default_factory=list)
+    """`number, queue_id, urgency, captured_at, total, [(start, end) ...]` of each unfinished record."""
+    pending: list[int] = field(default_factory=list)
+    """Numbers of the records that the device has not acknowledged, ascending."""
+    schemas: dict[int, bytes] = field(default_factory=dict)
+    awaited_schemas: set[int] = field(default_factory=set)
+    """Schemas that parked blocks wait for."""
+    packets: list[tuple[int, bytes, float]] = field(default_factory=list)
+    """Id, data and end of the packets that wait for the device."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
     """One record (or packet) as it came.  Times are seconds since 1970."""
@@ -89,6 +106,8 @@ class Changes:
 
     devices: dict[int, Row] = field(default_factory=dict)
     """`received, replay, heard_at, link, paths, kept, holder, version` by device."""
+    kept: dict[int, int] = field(default_factory=dict)
+    """Bytes kept, by device, where that is all that has changed of it."""
     records: list[Row] = field(default_factory=list)
     """`device, number (None: a packet), queue, urgency, captured_at, received_at, link, body`."""
     parked: list[Row] = field(default_factory=list)
