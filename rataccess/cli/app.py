@@ -102,3 +102,28 @@ def explain(config: Config = None) -> None:
     from rataccess.cli.status import fetch
 
     typer.echo(fetch(config)["explanation"])
+
+
+@app.command()
+def doctor(
+    config: Config = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all facts and findings as JSON.")] = False,
+    fix_rules: Annotated[
+        bool, typer.Option("--fix-rules", help="Print udev rules and NetworkManager lines for what was found.")
+    ] = False,
+) -> None:
+    """Find what keeps radios from working, say what it means and what mends it.  Exit status 1 if anything was found."""
+    from rataccess.cli.doctor import Machine, examine, gather
+    from rataccess.cli.doctor.rules import fix_rules as rules
+    from rataccess.cli.doctor.show import as_json, exit_status, show
+
+    facts = gather(Machine(), config)
+    if fix_rules:
+        typer.echo(rules(facts), nl=False)
+        return
+    findings = examine(facts)
+    if json:
+        typer.echo(as_json(facts, findings))
+    else:
+        show(facts, findings)
+    raise typer.Exit(exit_status(findings))
