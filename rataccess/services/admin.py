@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rataccess.clock import SystemClock
-from rataccess.errors import ConfigurationError, ObjectError
+from rataccess.errors import ConfigurationError, ObjectError, UnknownDevice
 from rataccess.objects import Object, Urgency, decode, encode
 from rataccess.services.store import Conflict, Row, ServiceStore, is_shared, name_queue, open_store, sqlite_path
 from rataccess.wire import FIRST_FREE_QUEUE, NAMED_OBJECT_QUEUE
@@ -50,6 +50,7 @@ class DeviceInfo:
     kept_bytes: int = 0
     """Bytes of its records that are in the store."""
     id: int = 0
+    """In the order of enrolment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,37 @@ class ReceivedRecord:
 
 
 def list_devices(
-    store: Store, *, serial_number: str | None = None, after: int = 0, limit: int | None = None
+    store: Store,
+    *,
+    serial_number: str | None = None,
+    fleet: str | None = None,
+    latest: bool = False,
+    after: int = 0,
+    limit: int | None = None,
+    count_records: bool = True,
 ) -> list[DeviceInfo]:
-    """Enrolments in their order: all, or those of one serial number; at most `limit` whose `id` is above `after`."""
-    counts = ", ".join(
-        f"(SELECT count(*) FROM {table} AS t WHERE t.device = d.id)"
-        for table in ("records", "parked", "partials", "outbound", "blocks", "calls")
+    """Enrolments in their order: all, or those of one serial number or fleet, or the `latest` of each serial number.
+
+    At most `limit` of those whose `id` is above `after`.  `records` is -1 without `count_records`: in a large store
+    counting takes long.
+    """
+    tables = ("records", "parked", "partials", "outbound", "blocks", "calls")
+    counts = [f"(SELECT count(*) FROM {table} AS t WHERE t.device = d.id)" for table in tables]
+    if not count_records:
+        counts[0] = "-1"
+    conditions: list[str] = ["d.id > ?"]
+    parameters: list[object] = [after]
+    if serial_number is not None:
+        conditions, parameters = [*conditions, "d.serial_number = ?"], [*parameters, serial_number]
+    if fleet is not None:
+        among = "d.serial_number IN (SELECT serial_number FROM device_fleets WHERE fleet = ?)"
+        conditions, parameters = [*conditions, among], [*parameters, fleet]
+    if latest:
+        conditions.append("d.id = (SELECT max(o.id) FROM devices AS o WHERE o.serial_number = d.serial_number)")
+    statement = (
+        f"SELECT d.serial_number, d.kid, d.heard_at, d.link, {', '.join(counts)}, d.kept, d.id FROM devices AS d"
+        f" WHERE {' AND '.join(conditions)} ORDER BY d.id"
     )
-    only = "" if serial_number is None else " AND serial_number = ?"
-    columns = f"serial_number, kid, heard_at, link, {counts}, kept, id"
-    statement = f"SELECT {columns} FROM devices AS d WHERE id > ?{only} ORDER BY id"
-    parameters: list[object] = [after] if serial_number is None else [after, serial_number]
     if limit is not None:
         statement, parameters = f"{statement} LIMIT ?", [*parameters, limit]
     with opened(store) as found:
@@ -147,7 +168,7 @@ def enqueue_inbound(
 ) -> int:
     """Have `value` delivered to the device's queue `queue`, once; returns its record number.
 
-    Raises `ConfigurationError` for a device that was never enrolled, `ObjectError` for a name or value that cannot be.
+    Raises `UnknownDevice` for one that was never enrolled, `ObjectError` for a name or value that cannot be.
     """
     if not is_name(queue) or queue.startswith("$"):
         raise ObjectError(f"a queue's name has 1 to {LONGEST_NAME} characters and does not begin with $: {queue!r}")
@@ -207,7 +228,7 @@ def get_fleets(store: Store, serial_number: str) -> list[str]:
 def set_fleets(store: Store, serial_number: str, fleets: Sequence[str]) -> None:
     """Put the device into `fleets` and no others.
 
-    Raises `ConfigurationError` for a device that was never enrolled, and for a name that cannot be.
+    Raises `UnknownDevice` for one that was never enrolled, `ConfigurationError` for a name that cannot be.
     """
     for fleet in fleets:
         check_name("a fleet", fleet)
@@ -344,5 +365,5 @@ def _device(store: ServiceStore, serial_number: str) -> int:
     """The device's latest enrolment."""
     found = store.latest(serial_number) if is_name(serial_number) else None
     if found is None:
-        raise ConfigurationError(f"no device {serial_number!r:.100} was ever enrolled at the service of {store.name}")
+        raise UnknownDevice(f"no device {serial_number!r:.100} was ever enrolled at the service of {store.name}")
     return found
