@@ -152,6 +152,17 @@ class Program:
                 continue
             self._read(end)
 
+    def heard(self) -> list[dict[str, Any]]:
+        """What it has said until now and nobody has heard yet."""
+        assert self.process.stdout is not None
+        found = []
+        while b"\n" in self._rest or select.select([self.process.stdout], [], [], 0)[0]:
+            try:
+                found.append(self.hear(0.5))
+            except Failed:
+                break
+        return found
+
     def _read(self, end: float) -> None:
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench
-from tests.bench.benches import drain, imports, wire_bytes
+from tests.bench.benches import drain, enqueue, imports, switching, wire_bytes
 
 ALL: tuple[type[Bench], ...] = (
     wire_bytes.OneByOne,
     wire_bytes.Batch,
     wire_bytes.Day,
+    switching.CarrierLoss,
+    switching.SilentLoss,
     drain.Drain,
+    enqueue.EnqueueOne,
+    enqueue.EnqueueMany,
     imports.Imports,
 )

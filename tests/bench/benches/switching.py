@@ -1,0 +1,193 @@
+"""How old an event grows when the link that carries it dies, and what finding another costs.
+
+Rules of this file: a fresh lab for each run; a failure comes at a random moment between two events.  Nobody is told of
+the failure but by the network; peers that do not watch their links are given the new route in the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tests.bench import broker
+from tests.bench.bench import Bench, Contender, Metric, Values
+from tests.bench.desk import Desk, Failed, Program
+from tests.bench.fleet import WIFI_AND_CELL, Fleet
+from tests.bench.lab import SERVER, Lab, _ip
+
+PERIOD = 0.25
+"""Seconds between events."""
+_BEFORE = 2.0
+_LINGER = 1.5
+"""Seconds after the first arrival in which what is older may still come."""
+_PORT = 4433
+Arrivals = Callable[[], list[tuple[int, float, float]]]
+"""Number, creation and arrival (wall seconds) of the events so far."""
+
+
+@dataclass
+class Running:
+    """A client that sends, and how to know what arrived."""
+
+    lab: Lab
+    client: Program
+    arrivals: Arrivals
+
+
+Start = Callable[[Desk], contextlib.AbstractContextManager[Running]]
+
+
+@contextlib.contextmanager
+def ours(desk: Desk) -> Iterator[Running]:
+    with Lab(desk) as lab:
+        fleet = Fleet(desk, host=SERVER, inside=lab.server, links=WIFI_AND_CELL)
+        with fleet.serving(), desk.client("sender", fleet.config, inside=lab.device) as client:
+            client.hear()
+            yield Running(
+                lab, client, lambda: [(int(b["n"]), float(b["t"]), at) for b, at in fleet.arrivals() if "n" in b]
+            )
+
+
+@contextlib.contextmanager
+def paho(desk: Desk, keepalive: int) -> Iterator[Running]:
+    with Lab(desk) as lab, broker.running(desk, SERVER, lab.server) as running:
+        with desk.peer("mqtt_watcher", running.watch_port, inside=lab.server) as watcher:
+            watcher.hear()
+            arguments = (SERVER, running.port, running.authority, keepalive)
+            with desk.peer("mqtt_client", *arguments, inside=lab.device) as client:
+                client.hear()
+                yield Running(lab, client, _told(watcher))
+
+
+@contextlib.contextmanager
+def served(desk: Desk, server: str, client: str, *more: str) -> Iterator[Running]:
+    """A server and a client that take the same arguments."""
+    with Lab(desk) as lab:
+        if "mptcp" in more:
+            for namespace in (lab.device, lab.server):
+                _ip("-n", namespace, "mptcp", "limits", "set", "subflows", "2", "add_addr_accepted", "2")
+            _ip("-n", lab.device, "mptcp", "endpoint", "add", "10.2.0.1", "dev", "cell", "subflow")
+        certificate, key = broker.certificates(lab.folder, SERVER)
+        with desk.peer(server, SERVER, _PORT, certificate, key, *more, inside=lab.server) as listening:
+            listening.hear()
+            with desk.peer(client, SERVER, _PORT, certificate, *more, inside=lab.device) as sending:
+                sending.hear()
+                yield Running(lab, sending, _told(listening))
+
+
+def _told(program: Program) -> Arrivals:
+    found: list[tuple[int, float, float]] = []
+
+    def arrivals() -> list[tuple[int, float, float]]:
+        said: list[dict[str, Any]] = program.heard()
+        found.extend((each["n"], each["t"], each["at"]) for each in said if each.get("n", -1) is not None and "n" in each)
+        return found
+
+    return arrivals
+
+
+class Switching(Bench):
+    """One kind of failure."""
+
+    metrics = (
+        Metric("age", "ms"),
+        Metric("recovery", "ms"),
+        Metric("bytes", "B on the new link to the first delivery"),
+        Metric("lost", "events"),
+    )
+    silent = False
+    text = (
+        "An event every 250 ms over `wifi`, with `cell` standing by, 30 ms each way. *age*: the greatest time from making an "
+        "event to its arrival at the server, of all that arrive after the failure. *recovery*: failure to first arrival, with "
+        "the wait for the next event. The route is moved to `cell` in the same millisecond for paho-mqtt and aioquic, a "
+        "gift that they do not get in the field; ours and MPTCP find out by themselves. Events are made durable before they "
+        "are sent by ours only; MPTCP is a bare TLS connection with its second subflow ready."
+    )
+
+    @contextlib.contextmanager
+    def stage(self, desk: Desk) -> Iterator[Sequence[Contender]]:
+        desk.peer_python  # noqa: B018 - made before the clock runs
+        rows: list[tuple[str, Start, bool, str]] = [
+            ("rataccess", ours, False, "both links supervised, durable store"),
+            ("MPTCP", partial(_mptcp), False, "TLS over the kernel's MPTCP, subflow on cell ready"),
+            ("aioquic", partial(_quic), True, "unbound socket, route moved for it"),
+            ("paho-mqtt TLS, keep-alive 5", partial(paho, keepalive=5), True, "route moved for it"),
+            ("paho-mqtt TLS, keep-alive 60", partial(paho, keepalive=60), True, "its default; route moved for it"),
+        ]
+        with Lab(desk):
+            pass  # whether there can be one
+        yield [
+            Contender(
+                name, partial(self._run, desk, start, moved, patience(name)), note, waits="paho" in name, runs=slow(name)
+            )
+            for name, start, moved, note in rows
+        ]
+
+    def _run(self, desk: Desk, start: Start, moved: bool, patience: float) -> Values:
+        with start(desk) as running:
+            time.sleep(_BEFORE)  # both links are up and quiet: the kernel tells of carriers at once then
+            running.client.tell(json.dumps({"do": "steady", "period": PERIOD}))
+            _until(lambda: len(running.arrivals()) >= 4, 20.0)
+            time.sleep(random.uniform(0, PERIOD))
+            return self._fail(running, moved, patience)
+
+    def _fail(self, running: Running, moved: bool, patience: float) -> Values:
+        lab, failed = running.lab, time.time()
+        lab.order(*(("silent", "wifi", 1) if self.silent else ("carrier", "wifi", 0)))
+        if moved:
+            lab.move_route()
+        _until(lambda: any(at > failed for _, _, at in running.arrivals()), patience)
+        time.sleep(_LINGER)
+        found = running.arrivals()
+        after = [(made, at) for _, made, at in found if at > failed]
+        first = min(at for _, at in after)
+        numbers = {number for number, made, _ in found if made < first}
+        return {
+            "age": max(at - made for made, at in after) * 1e3,
+            "recovery": (first - failed) * 1e3,
+            "bytes": lab.count(failed, first, "cell").bytes,
+            "lost": max(numbers) + 1 - len({each for each in numbers if each >= 0}),
+        }
+
+
+def _mptcp(desk: Desk) -> contextlib.AbstractContextManager[Running]:
+    return served(desk, "line_server", "line_client", "mptcp")
+
+
+def _quic(desk: Desk) -> contextlib.AbstractContextManager[Running]:
+    return served(desk, "quic_server", "quic_client")
+
+
+def patience(name: str) -> float:
+    """Seconds: paho with its default keep-alive takes two minutes."""
+    return 150.0 if "60" in name else 30.0
+
+
+def slow(name: str) -> int | None:
+    """Runs of those that take minutes."""
+    return None
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"nothing arrived within {seconds:.0f} s")
+        time.sleep(0.02)
+
+
+class CarrierLoss(Switching):
+    name = "carrier-loss"
+    title = "Carrier loss, a second link standing by, 60 ms round trip"
+
+
+class SilentLoss(Switching):
+    name = "silent-loss"
+    title = "Silent loss, a second link standing by, 60 ms round trip"
+    silent = True
