@@ -5,7 +5,9 @@ describes each bit.
 """
 
 from rataccess.template.book import TemplateBook
-from rataccess.template.fields import Bool, Bytes, Enum, Field, Integer, Real, Scaled, Text
+from rataccess.template.decimals import Scaled
+from rataccess.template.fields import Field
+from rataccess.template.kinds import Bool, Bytes, Enum, Integer, Real, Text
 from rataccess.template.template import MOST_RECORDS, Packing, Template
 
 __all__ = [

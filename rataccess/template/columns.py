@@ -12,8 +12,9 @@ from typing import Any
 
 from rataccess.errors import ObjectError
 from rataccess.template.bits import BitReader, number, octets
-from rataccess.template.fields import Field, NumberField, OctetsField, Real
+from rataccess.template.fields import Field, NumberField, OctetsField
 from rataccess.template.integers import read_fixed, read_integers, write_fixed, write_integers
+from rataccess.template.kinds import Real
 
 SAME, EACH, CHANGES, DICTIONARY = range(4)
 """Modes of text and bytes: one value for all; each; where it changes, and to what; the values there are, and which."""

@@ -19,8 +19,9 @@ from rataccess.errors import ObjectError, TemplateError
 from rataccess.objects import Object
 from rataccess.template.bits import BitReader, to_bytes
 from rataccess.template.columns import read_column, write_column
-from rataccess.template.fields import Field, Misfit, field_from_definition, shown
+from rataccess.template.fields import Field, Misfit, shown
 from rataccess.template.integers import read_integers, write_integers
+from rataccess.template.kinds import field_from_definition
 
 MOST_FIELDS = 64
 MOST_RECORDS = 4096

@@ -201,6 +201,70 @@ def test_bad_definitions_are_refused(make: Any) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        None,
+        [],
+        ["t"],
+        ["t", []],
+        ["t", {}],
+        ["t", [["a"]]],
+        ["t", [["a", "2"]]],
+        ["t", [["a", True]]],
+        ["t", [["a", -1]]],
+        ["t", [["a", 7]]],
+        ["t", [["a", 128 + 2]]],
+        ["t", [["a", 2, 1]]],
+        ["t", [["a", 1, 0]]],
+        ["t", [["a", 1, False, True]]],
+        ["t", [["a", 0, 0, 1, 1]]],
+        ["t", [["a", 0, "0", "1", "0.10"]]],
+        ["t", [["a", 0, "+0", "1", "1"]]],
+        ["t", [["a", 0, "0", "1e1", "1"]]],
+        ["t", [["a", 0, "0", "1" * 2000, "1"]]],
+        ["t", [["a", 0, "0", "x", "1"]]],
+        ["t", [["a", 3, 1]]],
+        ["t", [["a", 6]]],
+        ["t", [["a", 6, 64.0]]],
+        ["t", [["a", 2], ["a", 2]]],
+        ["t", [[1, 2]]],
+        ["t", [["\ud800", 2]]],
+        ["t", [["a", 2]], 0],
+        ["t", [["a", 2]], "7"],
+        ["t", [["a", 2]], True],
+        ["t", [["a", 2]], None],
+        ["t", [["a", 2]], 7, 7],
+        [7, [["a", 2]]],
+    ],
+)
+def test_what_is_no_definition_is_refused(definition: Any) -> None:
+    with pytest.raises(ObjectError):
+        Template.from_definition(definition)
+
+
+def test_templates_and_fields_show_themselves() -> None:
+    assert repr(READINGS) == "<Template readings 1921582 (temp, hum, ok, mode, note)>"
+    assert repr(READINGS.fields["note"]) == "Text(text of at most 12 bytes in UTF-8, optional)"
+    assert repr(READINGS.fields["temp"]) == "Scaled(-40.0 to 85.0 in steps of 0.1, or NaN)"
+    assert READINGS.fields["hum"] == Integer(0, 100) != Integer(0, 101)
+    assert len({READINGS, Template.from_definition(READINGS.definition()), Bool(), Bool(), Bool(optional=True)}) == 3
+    assert READINGS != 3
+    assert Bool() != 3
+
+
+def test_a_definition_given_away_is_a_copy() -> None:
+    READINGS.definition()[1].clear()
+    assert READINGS.definition()[1]
+
+
+def test_long_values_are_shortened_in_errors() -> None:
+    with pytest.raises(TemplateError) as caught:
+        READINGS.check(VALUE | {"mode": "x" * 10_000})
+    assert len(caught.value.value) == 60
+    assert len(str(caught.value)) < 250
+
+
 def test_the_names_are_at_the_top() -> None:
     for name in ("Template", "Scaled", "Integer", "Bool", "Enum", "Text", "Bytes", "Real"):
         assert name in rataccess.__all__

@@ -318,6 +318,44 @@ def test_a_block_is_not_read_with_another_template() -> None:
         back.records(Template("t", id=1, a=Text(9)))
 
 
+def bits(*pieces: str) -> bytes:
+    text = "".join(pieces)
+    text += "0" * (-len(text) % 8)
+    return int("1" + text, 2).to_bytes(len(text) // 8 + 1, "big")[1:]
+
+
+HEAD = "0" + "00" + "0" + "01" + "0" + "01000" + "0" + "0000001"  # short, absolute, unnamed, routine, queue 8, schema 1
+AT = f"{1:016b}" + f"{5:032b}"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (bits("1", f"{4095:012b}", HEAD, AT), "4096 records"),
+        (bits("0", "0", "10", HEAD[3:], AT[:16]), ""),  # nobody knows the time: not malformed by itself
+        (bits("0", "0", "11", HEAD[3:], AT), "time of form 3"),
+        (bits("0", HEAD[:-7], "0000000", AT), "numbered from 1"),
+        (bits("0", "1", HEAD[1:], "0" * 54, AT[16:]), "from 1 to 2"),
+        (bits("0", "1", HEAD[1:], "1" * 54, AT[16:]), "from 1 to 2"),
+        (bits("1", "0" * 12, "1", HEAD[1:], f"{2**53:054b}", AT[16:], "000000", "000000"), "from 1 to 2"),
+        (bits("1", "0" * 12, HEAD, AT, f"{55:06b}"), "below 2"),
+        (bits("1", "0" * 12, HEAD, AT, "000000", f"{43:06b}"), "42 bits"),
+        (bits("1", "0" * 12, HEAD, AT, "000000", "000010", "1", "10", f"{43:06b}"), "42 bits"),
+        (bits("0", HEAD[:3], "1", HEAD[4:], f"{64:08b}", f"{0x61:08b}" * 65, AT), "64 characters"),
+        (bits("0", HEAD[:3], "1", HEAD[4:], f"{0:08b}", f"{0xFF:08b}", AT), "UTF-8"),
+        (bits("0", HEAD, AT[:-8]), "cut short"),
+        (bits("0", HEAD, AT, "1"), "zeros"),
+    ],
+)
+def test_each_part_of_a_head_is_checked(content: bytes, why: str) -> None:
+    assert decode_message(cbor2.dumps(bits("0", HEAD, AT)), floor=0, now=NOW).blocks[0].numbers == (1,)
+    if not why:
+        assert decode_message(cbor2.dumps(content), floor=0, now=NOW).blocks[0].times == (None,)
+        return
+    with pytest.raises(ObjectError, match=why):
+        decode_message(cbor2.dumps(content), floor=0, now=NOW)
+
+
 @pytest.mark.parametrize(
     "content",
     [
