@@ -7,9 +7,11 @@ the floors below.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cbor2
 
@@ -150,16 +152,13 @@ class AsyncChannel:
         if not self._definitions.untold:
             return
         for template, body in self._definitions.take_untold():
-
-            def done(outcome: AsyncReceipt | Exception, template: Template = template) -> None:
-                self._parts.bridge.post(lambda: self._told(template, outcome))
-
             try:
-                self.submit(self.new_record(body, SCHEMAS, Urgency.BULK), done)
+                self.submit(self.new_record(body, SCHEMAS, Urgency.BULK), partial(self._told, template))
             except Closed:
                 self._definitions.failed(template)
 
     def _told(self, template: Template, outcome: AsyncReceipt | Exception) -> None:
+        """Perhaps in the store's own thread."""
         try:
             if isinstance(outcome, AsyncReceipt):
                 self._definitions.told(template, outcome.number)
@@ -335,7 +334,7 @@ class AsyncChannel:
         current = self._parts.access.current
         standing = self._parts.access.links.get(current) if current else None
         hints = standing.link.hints if standing else None
-        return replace(hints, mtu=self.packets.mtu or hints.mtu) if hints else None
+        return replace(hints, mtu=self.packets.mtu or 0) if hints else None
 
     def explain(self) -> str:
         """Why this link: the decision and what led to it, for people."""
@@ -345,8 +344,9 @@ class AsyncChannel:
         """For the device: these records got as far as `state`."""
         self._parts.receipts.move(self.service, numbers, state)
         if state.final:
-            self._definitions.settled(numbers, state)
-            self._tell_definitions()
+            with contextlib.suppress(Closed):  # the last news of a device that was closed
+                self._definitions.settled(numbers, state)
+                self._tell_definitions()
 
 
 def readable(body: bytes) -> bytes:

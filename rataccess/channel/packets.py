@@ -34,8 +34,7 @@ class AsyncPackets:
     @property
     def mtu(self) -> int | None:
         """Bytes of the largest packet that `send` takes now; `None` without a link."""
-        room = getattr(self._exchange, "packet_room", None)
-        return room() if room else None
+        return self._exchange.packet_room()
 
     async def send(self, data: bytes) -> None:
         """Send `data` now, once; whether it arrives nobody tells.
