@@ -21,6 +21,7 @@ from rataccess.template.bits import BitReader, number, octets, to_bytes
 from rataccess.template.integers import read_integers, write_integers
 from rataccess.wire.values import (
     EPOCH,
+    MAX_BLOCK_BODIES,
     Block,
     WireRecord,
     age_needed,
@@ -37,6 +38,9 @@ COUNT_WIDTH, NUMBER_WIDTH, TIME_WIDTH, AGE_WIDTH = 12, 54, 32, 40
 WIDTH_WIDTH = 6
 """Bits in which the width of the columns of numbers and times is told."""
 MOST_TIME_WIDTH = 42
+_MOST_BODIES = (
+    MAX_BLOCK_BODIES // 2
+)  # well within what a receiver unpacks, should it encode a value a little differently
 _FAR = 2.0 ** (MOST_TIME_WIDTH - 2) / 100  # seconds
 
 
@@ -51,7 +55,7 @@ def encode_block(
     """`records`, whose objects are `values`, as one block ready to stand in a message (`MessageBuilder.add_block`).
 
     `None` where they cannot share a block: they differ in queue or urgency, some have a capture time and others none, the
-    numbers do not ascend, one is a byte range, there are none or more than 4096, or a value does not fit the template.
+    numbers do not ascend, one is a byte range, there are none or more than 4096 or 2 MiB of them, or a value does not fit.
     """
     if not records or len(records) != len(values) or _together(records) != len(records):
         return None
@@ -108,9 +112,10 @@ def _together(records: Sequence[WireRecord]) -> int:
     """How many, from the first, may share a block."""
     if not records or records[0].offset is not None:
         return 0
-    head = _head(records[0])
+    head, size = _head(records[0]), len(records[0].body)
     for count, (before, record) in enumerate(pairwise(records[:MOST_RECORDS]), start=1):
-        if _head(record) != head or record.number <= before.number or _far(before, record):
+        size += len(record.body)
+        if _head(record) != head or record.number <= before.number or _far(before, record) or size > _MOST_BODIES:
             return count
     return min(len(records), MOST_RECORDS)
 

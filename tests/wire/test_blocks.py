@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -298,7 +299,13 @@ def test_a_message_has_4096_records_in_all() -> None:
 def test_a_small_block_does_not_become_a_large_one() -> None:
     template = Template("t", id=1, text=Text(3000))
     values = [{"text": "x" * 3000}] * 4096
-    block = encode_block(crowd(values, list(range(1, 4097)), [5] * 4096), values, template, floor=0, now=NOW)
+    records = crowd(values, list(range(1, 4097)), [5] * 4096)
+    assert encode_block(records, values, template, floor=0, now=NOW) is None
+    fitted = fit_block(records, values, template, floor=0, now=NOW, limit=9000)
+    assert fitted is not None
+    assert fitted[0] == MAX_BLOCK_BODIES // 2 // len(records[0].body)
+    lying = [replace(record, body=b"") for record in records]
+    block = encode_block(lying, values, template, floor=0, now=NOW)
     assert block is not None
     assert len(block) < 3100
     (back,) = decode_message(block, floor=0, now=NOW).blocks
