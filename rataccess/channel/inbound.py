@@ -25,7 +25,7 @@ class InboundObject:
     waits.
     """
 
-    __slots__ = ("_returned", "_service", "_store", "captured_at", "number", "queue", "value")
+    __slots__ = ("_held", "_returned", "_service", "_store", "captured_at", "number", "queue", "value")
 
     def __init__(self, service: Service, record: Inbound, store: Store, returned: Callable[[], None]) -> None:
         """Raises `ObjectError` where `record` is no object; `returned` is called when it was given back."""
@@ -36,6 +36,7 @@ class InboundObject:
         self.captured_at = record.captured_at
         """When the service took it (seconds since 1970), or `None` where that is unknown."""
         self._service, self._store, self._returned = service, store, returned
+        self._held = True
 
     def __repr__(self) -> str:
         return f"<InboundObject {self._service} {self.number} {self.queue}>"
@@ -43,14 +44,19 @@ class InboundObject:
     def ack(self) -> None:
         """Be done with it: it never comes again.  Returns at once; a power cut within the next moments undoes it.
 
-        Idempotent.  Raises `Closed` where the device is closed already: then it comes again.
+        Idempotent; nothing where it was given back before.  Raises `Closed` where the device is closed already: then it comes
+        again.
         """
-        self._store.acknowledge(self._service, self.number)
+        if self._held:
+            self._store.acknowledge(self._service, self.number)
+            self._held = False
 
     def give_back(self) -> None:
         """Let `dequeue` give it again, in its old place; nothing where it was acknowledged or given back before."""
-        if self._store.give_back(self._service, self.number):
-            self._returned()
+        if self._held:
+            self._held = False
+            if self._store.give_back(self._service, self.number):
+                self._returned()
 
     def __enter__(self) -> Object:
         return self.value
