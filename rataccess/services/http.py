@@ -75,6 +75,8 @@ def url_mistakes(url: str) -> Iterator[str]:
 
     try:
         parsed = httpx.URL(url)
+        if "%" in parsed.host:
+            raise ValueError
     except (httpx.InvalidURL, ValueError):
         yield "not a URL; allowed: http:// or https://, host, path"
         return

@@ -48,7 +48,9 @@ class Mosquitto:
             each.chmod(0o644)
         (self.folder / "mosquitto.conf").write_text(
             f"""per_listener_settings true
-persistence false
+user root
+persistence true
+persistence_location {self.folder}/
 log_type none
 max_packet_size {LARGEST}
 listener {self.port} 127.0.0.1
@@ -76,10 +78,10 @@ keyfile {self.folder / "key.pem"}
         raise AssertionError("mosquitto does not listen")
 
     def stop(self) -> None:
-        """Ends it at once; connections break.  Idempotent."""
+        """Ends it; connections break, sessions are kept for the next start.  Idempotent."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.terminate()
+            self._process.wait(30)
             self._process = None
 
     def end(self) -> None:

@@ -165,7 +165,8 @@ class Forwarding:
         return more
 
     async def _step(self) -> bool:
-        if not await self._store.do(self._look):
+        now = self._clock.monotonic()
+        if not await self._store.do(lambda store: self._look(store, now)):
             await self._stand_by()
             return False
         self._state = "forwarding"
@@ -182,7 +183,7 @@ class Forwarding:
             await self._keep()
         return True
 
-    def _look(self, store: ServiceStore) -> bool:
+    def _look(self, store: ServiceStore, now: float) -> bool:
         """On the store's thread, while the loop waits: whether the receiver is ours; reads what comes next."""
         if not store.lease(f"receiver {self.name}"):
             return False
@@ -194,12 +195,11 @@ class Forwarding:
             records = store.records_after(self._position, self._receiver.most, self._receiver.most_bytes)
             self._waiting = self._choice.among(records, store)
             self._read_to = records[-1].position if records else self._position
-        self._count(store)
+        self._count(store, now)
         return True
 
-    def _count(self, store: ServiceStore) -> None:
+    def _count(self, store: ServiceStore, now: float) -> None:
         """Counting a long backlog takes long: not each time."""
-        now = self._clock.monotonic()
         if self._read_to == self._position:
             self._lag = 0
         elif self._lag is None or now - self._counted_at >= COUNT_EVERY:

@@ -157,12 +157,24 @@ def topic_mistake(template: str) -> str | None:
     return None
 
 
+class _ClosedWhenRefused(ssl.SSLSocket):
+    """paho-mqtt leaves a socket open whose handshake fails."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     """The connection's TLS; raises `ConfigurationError` where a file of it cannot be used."""
     if not settings.tls:
         return None
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
+        context.sslsocket_class = _ClosedWhenRefused
         if settings.certificate_file is not None:
             context.load_cert_chain(settings.certificate_file, settings.key_file)
     except (OSError, ValueError) as error:

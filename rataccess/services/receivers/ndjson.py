@@ -8,6 +8,7 @@ written again, byte for byte the same.  Nothing is cut off a file that is not th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import socket
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("rataccess.services")
 
 
+_TAIL = 512
+"""Bytes by which a file is known again."""
+
+
 class LineFile:
     """The file.  Every method raises `DiskFull` where the file system refuses: nothing is lost, call it again later."""
 
@@ -42,28 +47,34 @@ class LineFile:
 
     @property
     def state(self) -> bytes:
-        """Position, and which file it is in: its inode and this host."""
-        assert self._descriptor is not None
-        return encode([self.position, os.fstat(self._descriptor).st_ino, socket.gethostname()])
+        """Position, and which file it is in."""
+        with translated(self.path):
+            return encode([self.position, *self._identity(self.position)])
+
+    def _identity(self, position: int) -> list[Any]:
+        """This host, the inode, and a digest of what stands just before `position`: inodes are used again."""
+        start = max(0, position - _TAIL)
+        tail = os.pread(self._descriptor_now, position - start, start)
+        return [socket.gethostname(), os.fstat(self._descriptor_now).st_ino, hashlib.sha256(tail).digest()[:8]]
 
     def open(self, state: bytes | None) -> None:
         """Open the file and cut off what was never counted; `state` is what `state` gave."""
         with translated(self.path):
             self._open()
-            size, inode = self._size_and_inode()
+            size, _ = self._size_and_inode()
         if state is None:
             self.position = size  # lines of another store: they stay
             return
         position, *file = _read(state)
-        if file and file != [inode, socket.gethostname()]:
+        if size < position:
+            logger.warning("%s is shorter than it was (%d of %d bytes)", self.path, size, position)
+            self.position = size
+        elif file and file != self._identity(position):
             self.position = size  # begun anew while nobody looked, or put there by somebody
-        elif size >= position:
+        else:
             self.position = position
             with translated(self.path):
                 os.ftruncate(self._descriptor_now, position)
-        else:
-            logger.warning("%s is shorter than it was (%d of %d bytes)", self.path, size, position)
-            self.position = size
 
     def begin_anew_where_moved(self) -> None:
         """Begin the file anew where it was moved away (log rotation), or go on at its end where it was cut short."""
@@ -113,7 +124,7 @@ class LineFile:
 
 
 def _read(state: bytes) -> list[Any]:
-    """Position, and inode and host where they were kept (older stores have the position only)."""
+    """Position, and what tells the file where that was kept (older stores have the position only)."""
     found = decode(state)
     return found if isinstance(found, list) else [found]
 
