@@ -97,6 +97,8 @@ class ServiceCore:
         self.counters: Counter[str] = Counter(store.counters())
         self.on_calls: Callable[[], None] | None = None
         """Called after each commit that brought calls."""
+        self.on_records: Callable[[], None] | None = None
+        """Called after each commit that brought records or packets."""
         self._settings = settings
         self._clock = clock
         self._counted = Counter(self.counters)
@@ -183,6 +185,8 @@ class ServiceCore:
             self._recent.pop(kid, None)
         if batch.changes.calls and self.on_calls is not None:
             self.on_calls()
+        if batch.changes.records and self.on_records is not None:
+            self.on_records()
 
     def _settle(self, sessions: dict[bytes, Session], changes: Changes, now: Now) -> set[bytes]:
         """Within a transaction: lock the devices and go on from what is kept of them; the sessions that can be used."""

@@ -7,19 +7,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rataccess.clock import Clock, SystemClock
+from rataccess.errors import KeyStoreError, MissingExtra
 from rataccess.objects import Service
-from rataccess.services import settings
+from rataccess.services import provisioning, settings
+from rataccess.services.calls import CallDesk
 from rataccess.services.core import ServiceCore
-from rataccess.services.forward import Forwarder
 from rataccess.services.keyfile import KeyFile
+from rataccess.services.receivers import NdjsonSettings, Receivers, ReceiverSettings
+from rataccess.services.retention import Retention
+from rataccess.services.schemas import templates
 from rataccess.services.server import Server
 from rataccess.services.settings import ServerSettings, SolutionSettings
-from rataccess.services.store import ServiceStore
+from rataccess.services.store import NDJSON, ServiceStore, open_store
+from rataccess.services.storethread import StoreThread
+
+if TYPE_CHECKING:
+    from rataccess.services.api import ApiServer
+
+logger = logging.getLogger("rataccess.services")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The parts of a service that runs."""
+
+    server: Server
+    receivers: Receivers | None = None
+    calls: CallDesk | None = None
+    api: ApiServer | None = None
 
 
 def run(service: Service, config_path: Path, *, listening: Callable[[str, int], None] | None = None) -> None:
@@ -43,19 +67,83 @@ async def _run(service: Service, found: ServerSettings, listening: Callable[[str
 
 @contextlib.asynccontextmanager
 async def serving(service: Service, found: ServerSettings, clock: Clock | None = None) -> AsyncIterator[Server]:
-    """A server that listens while the block lasts."""
-    store = ServiceStore.open(Path(found.store))
-    try:
+    """A server that listens while the block lasts, and all that belongs to it."""
+    async with composed(service, found, clock) as running:
+        yield running.server
+
+
+@contextlib.asynccontextmanager
+async def composed(service: Service, found: ServerSettings, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """All parts of a service, running while the block lasts.  What is wrong with one is found before any begins."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(open_store(found.store))
         store.own()
-        core = ServiceCore(service, found, store, KeyFile(Path(found.keys)), clock or SystemClock())
-        forwarder = None
-        if isinstance(found, SolutionSettings) and found.ndjson is not None:
-            forwarder = Forwarder(store, Path(found.ndjson), service)
-        server = Server(core, found.host, found.port, forwarder)
-        try:
-            server.open()
-            yield server
-        finally:
-            server.close()
-    finally:
-        store.close()
+        parts = _parts(_core(service, found, store, clock), found, clock)
+        await _start(parts, found, clock, stack)
+        yield parts
+
+
+def _core(service: Service, found: ServerSettings, store: ServiceStore, clock: Clock) -> ServiceCore:
+    try:
+        moved = provisioning.move_fleets(found, service)
+    except KeyStoreError as error:  # then both are looked at, as long as they differ
+        logger.warning("fleets stay in the key file: %s", error)
+    else:
+        if moved:
+            logger.info("fleets moved from the key file into the store", extra={"devices": moved})
+    known = templates(found.schemas)
+    return ServiceCore(service, found, store, KeyFile(Path(found.keys)), clock, templates=known)
+
+
+def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
+    """All of it, none of it begun."""
+    server = Server(core, found.host, found.port)
+    receivers = calls = None
+    if isinstance(found, SolutionSettings):
+        receivers = Receivers(receivers_of(found), found.store, clock)
+        calls = CallDesk(found.routes, found.store, clock, server.wake)
+        core.on_records, core.on_calls = receivers.wake, calls.wake
+    return Running(server, receivers, calls, _api(core.service, found, clock, receivers))
+
+
+def _api(service: Service, found: ServerSettings, clock: Clock, receivers: Receivers | None) -> ApiServer | None:
+    if found.api is None:
+        return None
+    try:
+        from rataccess.services.api import ApiServer  # heavy, and an extra: imported on use
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"the HTTP interface needs {error.name}; pip install 'rataccess[services]', or remove [{service}.api]"
+        ) from error
+    return ApiServer(service, found, clock, receivers=receivers)
+
+
+async def _start(parts: Running, found: ServerSettings, clock: Clock, stack: AsyncExitStack) -> None:
+    """In an order whose reverse is the order of the end: what is received last is still forwarded."""
+    if parts.receivers is not None:
+        stack.push_async_callback(parts.receivers.aclose)
+    if parts.calls is not None:
+        stack.push_async_callback(parts.calls.aclose)
+    if parts.api is not None:
+        stack.push_async_callback(parts.api.aclose)
+    stack.callback(parts.server.close)
+    parts.server.open()
+    if parts.receivers is not None:
+        parts.receivers.start()
+    if parts.calls is not None:
+        parts.calls.start()
+    if parts.api is not None:
+        await parts.api.start()
+    if found.keep_records is not None:
+        names = [each.name for each in receivers_of(found)] if isinstance(found, SolutionSettings) else []
+        retention = Retention(found.keep_records, names, StoreThread(found.store, "retention"), clock)
+        stack.push_async_callback(retention.aclose)
+        retention.start()
+
+
+def receivers_of(found: SolutionSettings) -> list[ReceiverSettings]:
+    """The receivers, `ndjson` among them."""
+    if found.ndjson is None:
+        return list(found.receivers)
+    return [NdjsonSettings(name=NDJSON, file=found.ndjson), *found.receivers]
