@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench
-from tests.bench.benches import drain, enqueue, imports, switching, wire_bytes
+from tests.bench.benches import at_port, drain, enqueue, imports, switching, wire_bytes
 
 ALL: tuple[type[Bench], ...] = (
     wire_bytes.OneByOne,
@@ -14,5 +14,6 @@ ALL: tuple[type[Bench], ...] = (
     drain.Drain,
     enqueue.EnqueueOne,
     enqueue.EnqueueMany,
+    at_port.AtPorts,
     imports.Imports,
 )
