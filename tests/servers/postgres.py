@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: made in a temporary folder, on a socket and a loopback port of its own, ended with the session.
+"""A real PostgreSQL for tests: in a temporary folder, on a socket and a loopback port of its own, ended with the session.
 
 Rules of this file: what is started here is ended here.  Without the program, tests that need it are skipped with the reason.
 """

@@ -14,7 +14,8 @@ from rataccess.services import provisioning, settings
 from rataccess.services.core import ServiceCore
 from rataccess.services.forward import Forwarder
 from rataccess.services.keyfile import KeyFile
-from rataccess.services.store import ServiceStore
+from rataccess.services.store import ServiceStore, open_store
+from rataccess.template import Template
 from rataccess.wire import FIRST_FREE_QUEUE, RESERVED_QUEUES, Message, WireRecord, decode_message, encode_message
 
 NOW = 1_790_000_000.0
@@ -94,26 +95,35 @@ class FakeDevice:
 class World:
     """One service in a folder, which can be killed and started again at any moment."""
 
-    def __init__(self, folder: Path, service: Service = Service.MANAGEMENT, **options: object) -> None:
+    def __init__(
+        self, folder: Path, service: Service = Service.MANAGEMENT, *, store: str | None = None, **options: object
+    ) -> None:
         self.folder, self.service = folder, service
         self.clock = HandClock()
+        self.templates: list[Template] = []
         self.config = folder / "services.toml"
+        store = store or f"{service}.sqlite3"
         ndjson = f'ndjson = "{service}.ndjson"\n' if service is Service.SOLUTION else ""
         extra = "".join(f"{name} = {value}\n" for name, value in options.items())
         with self.config.open("a") as file:
-            file.write(f'[{service}]\nport = 0\nstore = "{service}.sqlite3"\nkeys = "{service}.json"\n{ndjson}{extra}')
+            file.write(f'[{service}]\nport = 0\nstore = "{store}"\nkeys = "{service}.json"\n{ndjson}{extra}')
         self.start()
 
     def start(self) -> None:
         self.settings = settings.load(self.config, self.service)
         self.store_path = Path(self.settings.store)
-        self.store = ServiceStore.open(self.store_path)
+        self.store = open_store(self.settings.store)
         self.store.own()
-        self.core = ServiceCore(self.service, self.settings, self.store, KeyFile(Path(self.settings.keys)), self.clock)
+        self.core = self.another_core(self.store)
         self.forwarder: Forwarder | None = None
         if self.service is Service.SOLUTION:
             self.forwarder = Forwarder(self.store, self.folder / f"{self.service}.ndjson")
             self.forwarder.open()
+
+    def another_core(self, store: ServiceStore) -> ServiceCore:
+        """A process that shares the store."""
+        keys = KeyFile(Path(self.settings.keys))
+        return ServiceCore(self.service, self.settings, store, keys, self.clock, templates=self.templates)
 
     def kill(self) -> None:
         """What a kill leaves: the files, as they were committed."""
@@ -156,4 +166,4 @@ class World:
         return read
 
     def rows(self, table: str = "records", columns: str = "number, queue") -> list[tuple[object, ...]]:
-        return self.store.connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
+        return self.store.execute(f"SELECT {columns} FROM {table} ORDER BY 1")
