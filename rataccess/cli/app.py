@@ -6,12 +6,12 @@ Rules of this file: one function for each command, which checks nothing and prin
 from __future__ import annotations
 
 import enum
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rataccess.cli.fleet import fleet_app
 from rataccess.objects import Service
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(fleet_app)
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="rataccess.toml; default: RATACCESS_CONFIG, ./, /etc/rataccess/")
@@ -34,6 +35,13 @@ class LogLevel(enum.StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class LogFormat(enum.StrEnum):
+    """What a line of a service's log is."""
+
+    JSON = "json"
+    TEXT = "text"
 
 
 @app.command()
@@ -53,19 +61,19 @@ def demo(
 def serve(
     service: Annotated[Service, typer.Argument(help="Which of the two services to run.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="services.toml")] = Path("services.toml"),
-    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log, to standard error.")] = (
-        LogLevel.INFO
-    ),
+    log_level: Annotated[
+        LogLevel | None, typer.Option("--log-level", help="How much to log; default: log_level.")
+    ] = None,
+    log_format: Annotated[LogFormat | None, typer.Option("--log-format", help="Default: log_format.")] = None,
 ) -> None:
-    """Run a service until SIGTERM or SIGINT; says where it listens."""
+    """Run a service until SIGTERM or SIGINT.  It logs to standard output, one event a line."""
+    from rataccess.services import logs, settings
     from rataccess.services.running import run
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    run(
-        service,
-        config,
-        listening=lambda host, port: print(f"the {service} service listens on {host} port {port}", flush=True),
-    )
+    found = settings.load(config, service)
+    level, form = settings.LogLevel(log_level or found.log_level), settings.LogFormat(log_format or found.log_format)
+    logs.configure(level, form, str(service))
+    run(service, config)
 
 
 @app.command()
@@ -127,3 +135,47 @@ def doctor(
     else:
         show(facts, findings)
     raise typer.Exit(exit_status(findings))
+
+
+Port = Annotated[
+    str, typer.Argument(help="Port address (usb:2c7c:0700#if2, serial:/dev/..., pty:/...) or device file.")
+]
+Baudrate = Annotated[int, typer.Option("--baudrate", "-b", min=300, max=4_000_000, help="Of a UART; USB ignores it.")]
+
+
+@app.command()
+def at(
+    port: Port,
+    command: Annotated[
+        list[str] | None, typer.Option("--command", "-c", help="Send this and print the reply; may be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each answer.")] = 5.0,
+    baudrate: Baudrate = 115_200,
+) -> None:
+    """Talk to a modem: replies on standard output, URCs on standard error.  With -c, exit status 1 where one fails."""
+    from rataccess.cli.at import Console, converse, run_commands, show_urc
+
+    with Console(port, baudrate=baudrate, on_urc=show_urc) as console:
+        code = run_commands(console, command, timeout) if command else converse(console, timeout)
+    raise typer.Exit(code)
+
+
+@app.command()
+def trace(
+    port: Port,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The transcript; mode 0600, overwritten.")],
+    link: Annotated[
+        Path | None, typer.Option("--link", help="Where the stand-in's link goes; default: a new one.")
+    ] = None,
+    baudrate: Baudrate = 115_200,
+) -> None:
+    """Record a port's traffic while another program uses a stand-in for it.  Ends with Ctrl-C or when the port is lost."""
+    import asyncio
+
+    from rataccess.cli.trace import Trace, create, record
+
+    async def run() -> None:
+        with create(output) as out:
+            await record(Trace(port, out, link=link, baudrate=baudrate), typer.echo)
+
+    asyncio.run(run())
