@@ -1,9 +1,9 @@
-"""The command line: `rataccess demo | serve | provision | status | explain`.
+"""The command line: `rataccess demo | serve | provision | fleet | status | explain`.
 
 Rules of this room: it reads arguments and prints; what it shows or does is asked of the floors below.
 
-Exit codes: 0 done; 1 the demo lost, doubled or altered something; 2 wrong arguments or configuration; 3 keys; 4 the store;
-5 nothing to ask (no device runs there); 6 anything else that the library reports; 130 broken off with Ctrl-C.
+Exit codes: 0 done; 1 the demo lost, doubled or altered something, or fleets are in conflict; 2 wrong arguments or
+configuration, an unknown device; 3 keys; 4 the store; 5 nothing to ask or show (no device runs there, no health report); 6 anything else that the library reports; 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations
