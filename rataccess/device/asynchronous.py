@@ -297,7 +297,9 @@ class AsyncDevice:
 
     def snapshot(self) -> dict[str, object]:
         """The device's state as plain values, as `rataccess status` shows it."""
-        return snapshot(self.configuration.device.serial_number, self.access, self.store)
+        found = snapshot(self.configuration.device.serial_number, self.access, self.store)
+        packets = sum(channel.packets.dropped for channel in self._channels)
+        return {**found, "dropped": {"replies": self.solution.calls.dropped, "packets": packets}}
 
     @property
     def access(self) -> Access:

@@ -136,10 +136,9 @@ def test_a_malformed_named_object_stops_nothing() -> None:
             assert made.device
             core = made.services[Service.SOLUTION]
             await asyncio.sleep(1)
-            (session,) = core._sessions.values()
+            ((device,),) = core.store.database.execute("SELECT id FROM devices")
             for body in (b"\x01", b"\x82\x01\x02", b"\x81\x61a", b"\x82\x61a\x07"):
-                core.store.enqueue(session.device.id, 0, body, Urgency.PROMPT, 1.0)
-            session.outbound.refresh()
+                core.store.enqueue(device, 0, body, Urgency.PROMPT, 1.0)
             await ticks(made)
             assert made.device.solution.get("a") == 7
 
