@@ -24,6 +24,7 @@ WORDS = [f"some words {index}" for index in range(9)]
         (Text(20), [WORDS[index // 50] for index in range(450)], 9 * 13 + 30),  # where it changes
         (Text(20), [CHANCE.choice(WORDS) for _ in range(400)], 9 * 13 + 200 + 9),  # a dictionary, 4 bits each
         (Text(20), [WORDS[0]] * 400, 14),
+        (Text(20), ["alpha", "alpha", "beta!"], 12),  # where it changes; a dictionary would take 14
         (Real(64), [CHANCE.randint(-99, 99) / 100 for _ in range(400)], 400 + 12),  # decimals, 8 bits each
         (Real(32), [unpack("f", pack("f", CHANCE.randint(0, 255) / 10))[0] for _ in range(400)], 400 + 12),
         (Real(64), [1 / 3 + CHANCE.getrandbits(8) * 2.0**-54 for _ in range(400)], 400 + 70),  # the lowest bits change
