@@ -147,7 +147,7 @@ class Inbound:
         for block in message.blocks:
             self._take_block(block, gaps, arrival, changes)
         for record in message.records:
-            if self._is_new(record.number, len(record.body), gaps):
+            if self._is_new(record.number, len(record.body) if record.total is None else record.total, gaps):
                 self._take(record, arrival, changes)
         if message.control.get(wire.PACKET):
             self._take_packet(message.control[wire.PACKET], arrival, changes)
