@@ -15,6 +15,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import settings
 
+from tests.servers.postgres import postgres as postgres
+from tests.servers.postgres import postgres_url as postgres_url
+
 # An example that takes long on a busy machine is no failure.  Where a run decides whether something lands, the examples
 # are the same each time; elsewhere they are new ones, and what they find is worth knowing.
 settings.register_profile("patient", deadline=None)

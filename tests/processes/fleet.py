@@ -89,6 +89,8 @@ class Fleet:
         self.journal = folder / "journal.ndjson"
         self.config = self.state / "rataccess.toml"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.variables: dict[str, str] = {}
+        """What the processes' environment has besides."""
         ports = {str(service): port for service, port in self.ports.items()}
         (folder / "services.toml").write_text(SERVICES.format(**ports))
         self.provisioned = self.command("provision", "P-1", "--folder", str(self.state))
@@ -112,7 +114,10 @@ class Fleet:
     def command(self, *arguments: str) -> str:
         """Run a `rataccess` command to its end; its output."""
         done = subprocess.run(
-            [sys.executable, "-m", "rataccess", *arguments], cwd=self.folder, env=environment(), capture_output=True
+            [sys.executable, "-m", "rataccess", *arguments],
+            cwd=self.folder,
+            env=environment() | self.variables,
+            capture_output=True,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
@@ -123,7 +128,7 @@ class Fleet:
             process = subprocess.Popen(
                 [*inside, sys.executable, *arguments],
                 cwd=self.folder,
-                env=environment(),
+                env=environment() | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -131,11 +136,12 @@ class Fleet:
         self.processes[name] = process
         return process
 
-    def serve(self, service: Service) -> None:
-        """Start a service; returns once it listens."""
-        log = self.folder / f"{service}.log"
+    def serve(self, service: Service, name: str | None = None) -> None:
+        """Start a service as the process `name` (that of the service unless given); returns once it listens."""
+        name = name or str(service)
+        log = self.folder / f"{name}.log"
         before = log.read_bytes().count(b"listens on") if log.exists() else 0
-        process = self.start(str(service), ["-m", "rataccess", "serve", str(service), "--log-level", "debug"])
+        process = self.start(name, ["-m", "rataccess", "serve", str(service), "--log-level", "debug"])
         until(
             lambda: log.read_bytes().count(b"listens on") > before or process.poll() is not None, "the service listens"
         )
@@ -196,6 +202,7 @@ class Fleet:
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError, ValueError):
             client.settimeout(5)
             client.connect(str(self.state / "control.sock"))
+            client.shutdown(socket.SHUT_WR)
             found: dict[str, Any] = json.loads(b"".join(iter(lambda: client.recv(65_536), b"")))
             return found
         return None
