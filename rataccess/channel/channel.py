@@ -276,6 +276,10 @@ class AsyncChannel:
         """An object was given back, in whatever thread."""
         self._parts.bridge.post(self._arrived.set)
 
+    def begin(self) -> None:
+        """For the device: take up what an earlier run has left in the inbox."""
+        self.objects_arrived()
+
     def close(self) -> None:
         """For the device: nothing comes any more."""
         self._closed = True

@@ -44,8 +44,8 @@ class InboundObject:
     def ack(self) -> None:
         """Be done with it: it never comes again.  Returns at once; a power cut within the next moments undoes it.
 
-        Idempotent; nothing where it was given back before.  Raises `Closed` where the device is closed already: then it comes
-        again.
+        Idempotent; nothing where it was given back before.  Raises `Closed` where the device is closed already: then it
+        comes again.
         """
         if self._held:
             self._store.acknowledge(self._service, self.number)

@@ -6,13 +6,14 @@ Rules of this file: a call is a record and its reply is one; what is here is the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
 from rataccess.channel.calls import MOST_NAME, QUEUE, Calls, Reply, result
 from rataccess.channel.channel import AsyncChannel, Parts, readable
 from rataccess.channel.receipts import AsyncReceipt
-from rataccess.errors import CallTimeout, ObjectError
+from rataccess.errors import CallTimeout, Closed, ObjectError
 from rataccess.objects import Object, ReceiptState, Service, Urgency, encode
 from rataccess.store import Inbound, NewRecord
 
@@ -71,7 +72,8 @@ class AsyncSolutionChannel(AsyncChannel):
 
     def void(self, number: int) -> None:
         """Nobody wants this record to be delivered any more."""
-        self._parts.store.settle(self.service, [number], ReceiptState.EXPIRED)
+        with contextlib.suppress(Closed):  # the next run does it (`begin`)
+            self._parts.store.settle(self.service, [number], ReceiptState.EXPIRED)
 
     def awaited(self, deadline: float) -> Callable[[], None]:
         """A reply is expected until `deadline` (event loop's clock); returns what undoes that."""
@@ -82,6 +84,13 @@ class AsyncSolutionChannel(AsyncChannel):
         self._parts.bridge.post(call)
 
     # --- for the device ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        store = self._parts.store
+        stale = store.expiring(self.service, QUEUE)
+        if stale:  # who made these calls is gone with the run that it was in: nobody wants them carried out any more
+            store.settle(self.service, stale, ReceiptState.EXPIRED)
+        super().begin()
 
     def close(self) -> None:
         super().close()

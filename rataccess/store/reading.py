@@ -97,6 +97,12 @@ def is_there(source: sqlite3.Connection, service: Service, number: int) -> bool:
     return source.execute(f"SELECT 1 FROM outbox WHERE key IN ({marks}) LIMIT 1", keys).fetchone() is not None
 
 
+def expiring(source: sqlite3.Connection, queue: int) -> list[int]:
+    """The numbers of a queue's records that have a deadline: the index of deadlines has only such."""
+    rows = source.execute("SELECT key FROM outbox WHERE expires_at IS NOT NULL AND queue = ?", (queue,))
+    return sorted(number_of(key) for (key,) in rows)
+
+
 def any_expired(source: sqlite3.Connection, now: float, undated: bool) -> bool:
     """Whether `Outbox.expire` would find anything."""
     return (

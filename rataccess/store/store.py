@@ -137,6 +137,15 @@ class Store:
         leaving = self._engine.settling(service, number)
         return not leaving and self._engine.read(lambda source: reading.is_there(source, service, number))
 
+    def expiring(self, service: Service, queue: str) -> list[int]:
+        """The unsettled records of a queue that have a deadline, by number, ascending."""
+        key = self._engine.outbox.known_queue(INDEX[service], queue)
+        if key is None and queue in RESERVED_QUEUES:
+            key = INDEX[service] << QUEUE_BITS | RESERVED_QUEUES[queue]
+        leaving = self._engine.leaving(service)
+        numbers = self._engine.read(lambda source: reading.expiring(source, key)) if key is not None else []
+        return [number for number in numbers if not leaving(number)]
+
     def settle(self, service: Service, numbers: Iterable[int], state: ReceiptState, *, patient: bool = False) -> None:
         """These records are done with, finally: delete, count and announce them.  Unknown numbers are ignored.
 

@@ -98,7 +98,7 @@ class Rig:
             Service.SOLUTION: self.solution,
         }
         for channel in self.channels.values():
-            channel.objects_arrived()
+            channel.begin()
         self.store.on_settled(
             lambda service, numbers, state: bridge.post(lambda: self.channels[service].moved(numbers, state))
         )

@@ -205,6 +205,17 @@ async def test_a_reply_after_a_restart_is_dropped_and_counted(rig: Rig) -> None:
     assert await rig.solution.dequeue(0) is None
 
 
+async def test_calls_of_an_earlier_run_are_never_made(rig: Rig) -> None:
+    task, record = await begin(rig, "openTheDoor", timeout=600)
+    await rig.solution.enqueue("the application's own", ttl=600, urgency=Urgency.PROMPT)
+    rig.store.settle = lambda *_, **__: None  # type: ignore[method-assign]  # the process was killed
+    await rig.restart()
+    with pytest.raises(Closed):
+        await task
+    assert record.number not in {one.number for one in rig.waiting()}
+    assert len(rig.waiting()) == 1
+
+
 @pytest.mark.parametrize("body", [7, [], [1, 200], ["1", 200, None], [1, "200", None], [True, 200, None]])
 async def test_malformed_replies_are_dropped(rig: Rig, body: object) -> None:
     task, record = await begin(rig, "energyService")
