@@ -175,7 +175,7 @@ class AsyncDevice:
             else:
                 channel = self.solution = AsyncSolutionChannel(parts)
             self._exchanges[service] = exchange
-            channel.objects_arrived()  # what a crash left between inbox and objects
+            channel.begin()
             exchange.start(_Observer(self, channel))
         store.on_settled(lambda service, numbers, state: bridge.post(lambda: self._settled(service, numbers, state)))
         access.start()
