@@ -80,7 +80,7 @@ def test_a_password_needs_a_user() -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    settings = [
+    settings: list[ReceiverSettings] = [
         NdjsonSettings(name="a", file="x"),
         WebhookSettings(name="a", url="x"),
         WebhookSettings(name="b", url="y"),
