@@ -56,13 +56,25 @@ def run(service: Service, config_path: Path, *, listening: Callable[[str, int], 
 
 
 async def _run(service: Service, found: ServerSettings, listening: Callable[[str, int], None] | None) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything begins: it may be told to stop while it starts
+        loop.add_signal_handler(number, told.set)
     async with serving(service, found) as server:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.stop)
         if listening is not None:
             listening(*server.address)
-        await server.run()
+        ending = asyncio.create_task(_stop(server, told), name="signals")
+        try:
+            await server.run()
+        finally:
+            ending.cancel()
+            await asyncio.wait([ending])
+
+
+async def _stop(server: Server, told: asyncio.Event) -> None:
+    await told.wait()
+    logger.info("told to stop")
+    server.stop()
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ TEXT = """\
 [{service}]
 host = "127.0.0.1"
 port = 0
-store = "{service}.sqlite"
+store = "{store}"
 keys = "{service}.json"
 [{service}.api]
 port = 0
@@ -35,13 +35,13 @@ token = {{ env = "API_TOKEN" }}
 class ApiWorld:
     """One service in a folder."""
 
-    def __init__(self, folder: Path, service: Service, more: str = "") -> None:
+    def __init__(self, folder: Path, service: Service, store: str = "s.sqlite") -> None:
         self.folder, self.service = folder, service
         self.config = folder / "services.toml"
-        self.config.write_text(TEXT.format(service=service) + more)
+        self.config.write_text(TEXT.format(service=service, store=store))
         self.settings: ServerSettings = settings.load(self.config, service, {})
         open_store(self.settings.store).close()
-        self.store = Path(self.settings.store)
+        self.store = self.settings.store
 
     def add(self, serial_number: str, *fleets: str) -> bytes:
         """Enrol a device."""

@@ -20,8 +20,8 @@ from tests.api.api_world import ApiWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> ApiWorld:
-    world = ApiWorld(tmp_path, Service.MANAGEMENT)
+def world(tmp_path: Path, store_url: str) -> ApiWorld:
+    world = ApiWorld(tmp_path, Service.MANAGEMENT, store_url)
     world.add("SECRET-SERIAL", "north", "test")
     world.add("B2")
     for fleet in ("north", "test"):

@@ -1,4 +1,4 @@
-"""Every operation, through real HTTP on loopback."""
+"""Every operation, through real HTTP on loopback, on both kinds of store."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.api.api_world import ApiWorld, of
 
 
 @pytest.fixture
-def management(tmp_path: Path) -> ApiWorld:
-    return ApiWorld(tmp_path, Service.MANAGEMENT)
+def management(tmp_path: Path, store_url: str) -> ApiWorld:
+    return ApiWorld(tmp_path, Service.MANAGEMENT, store_url)
 
 
 @pytest.fixture
-def solution(tmp_path: Path) -> ApiWorld:
-    return ApiWorld(tmp_path, Service.SOLUTION)
+def solution(tmp_path: Path, store_url: str) -> ApiWorld:
+    return ApiWorld(tmp_path, Service.SOLUTION, store_url)
 
 
 def outbound(world: ApiWorld) -> list[tuple[object, ...]]:
