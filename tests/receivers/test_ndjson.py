@@ -16,9 +16,10 @@ from rataccess.errors import DiskFull
 from rataccess.objects import encode
 from rataccess.services.jsonform import iso
 from rataccess.services.receivers import NdjsonSettings, Receivers
+from rataccess.services.receivers import forwarding as forwarding_module
 from rataccess.services.receivers.ndjson import LineFile, NdjsonReceiver
 from rataccess.services.store import NDJSON
-from tests.receivers.receiver_world import NOW, Killed, Records, drained, forwarding
+from tests.receivers.receiver_world import NOW, Killed, Records, drained, forwarding, no_room
 
 
 class Lines:
@@ -246,3 +247,28 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_repr(tmp_path: Path) -> None:
     assert "position=0" in repr(LineFile(tmp_path / "x"))
     assert "x" in repr(NdjsonReceiver(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("moment", ["before the store", "after the store"])
+@pytest.mark.parametrize("nth", range(1, 9))
+async def test_a_store_without_room_at_any_moment_doubles_no_line(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, nth: int, moment: str
+) -> None:
+    monkeypatch.setattr(forwarding_module, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(NdjsonReceiver, "most", 2)
+    count = 0
+
+    def trouble(when: str) -> None:
+        nonlocal count
+        count += when == moment
+        if when == moment and count in (nth, nth + 2):
+            raise no_room()
+
+    lines.records.add(*range(5))
+    runs = forwarding(NdjsonReceiver(lines.path), lines.records.url, SystemClock(), name=NDJSON, trouble=trouble)
+    task = asyncio.create_task(runs.run())
+    await eventually(lambda: count > 14 or lines.records.store.backlog(NDJSON) == 0)
+    runs.finish()
+    await task
+    await lines.forward()
+    assert lines.numbers() == [1, 2, 3, 4, 5]
