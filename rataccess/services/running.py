@@ -116,10 +116,12 @@ def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
         receivers = Receivers(receivers_of(found), found.store, clock)
         calls = CallDesk(found.routes, found.store, clock, server.wake)
         core.on_records, core.on_calls = receivers.wake, calls.wake
-    return Running(server, receivers, calls, _api(core.service, found, clock, receivers))
+    return Running(server, receivers, calls, _api(core.service, found, clock, receivers, calls))
 
 
-def _api(service: Service, found: ServerSettings, clock: Clock, receivers: Receivers | None) -> ApiServer | None:
+def _api(
+    service: Service, found: ServerSettings, clock: Clock, receivers: Receivers | None, calls: CallDesk | None
+) -> ApiServer | None:
     if found.api is None:
         return None
     try:
@@ -128,7 +130,7 @@ def _api(service: Service, found: ServerSettings, clock: Clock, receivers: Recei
         raise MissingExtra(
             f"the HTTP interface needs {error.name}; pip install 'rataccess[services]', or remove [{service}.api]"
         ) from error
-    return ApiServer(service, found, clock, receivers=receivers)
+    return ApiServer(service, found, clock, receivers=receivers, calls=calls)
 
 
 async def _start(parts: Running, found: ServerSettings, clock: Clock, stack: AsyncExitStack) -> None:

@@ -197,9 +197,14 @@ def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
         changes["api"] = msgspec.structs.replace(settings.api, token_file=str(folder / settings.api.token_file))
     if isinstance(settings, SolutionSettings):
         changes["receivers"] = tuple(absolute_receiver(each, folder) for each in settings.receivers)
+        changes["routes"] = {name: _absolute_route(each, folder) for name, each in settings.routes.items()}
         if settings.ndjson is not None:
             changes["ndjson"] = str(folder / settings.ndjson)
     return msgspec.structs.replace(settings, **changes)
+
+
+def _absolute_route(route: RouteSettings, folder: Path) -> RouteSettings:
+    return msgspec.structs.replace(route, ca_file=None if route.ca_file is None else str(folder / route.ca_file))
 
 
 def is_loopback(host: str) -> bool:

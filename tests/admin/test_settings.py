@@ -45,7 +45,9 @@ def test_the_store_may_be_a_url(tmp_path: Path, url: str) -> None:
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     text = BASE + 'ndjson = "n"\n[[solution.receivers]]\nkind = "ndjson"\nname = "a"\nfile = "lines"\n'
+    text += '[solution.routes.x]\nurl = "https://x"\nca_file = "ca.pem"\n'
     found = read(tmp_path, text + '[solution.api]\nport = 0\ntoken_file = "token"\n')
+    assert found.routes["x"].ca_file == str(tmp_path / "ca.pem")
     [receiver] = found.receivers
     assert (found.ndjson, getattr(receiver, "file", None)) == (str(tmp_path / "n"), str(tmp_path / "lines"))
     assert found.api is not None

@@ -13,6 +13,7 @@ from rataccess.objects import Service
 from rataccess.services import admin
 from rataccess.services.api.context import Context
 from rataccess.services.api.metrics import Metrics
+from rataccess.services.calls import CallStatus
 from rataccess.services.receivers import ReceiverStatus
 from rataccess.services.store import Changes, open_store
 from rataccess.services.storethread import StoreThread
@@ -68,9 +69,15 @@ class Forwarding:
         return [ReceiverStatus("hook", "webhook", "trying again", 12, 5, 1, 3, "down", None)]
 
 
-async def test_receivers_are_told_of_by_name(world: ApiWorld) -> None:
+class Desk:
+    """A call desk that says one thing."""
+
+    status = CallStatus("working", 2, 3, {200: 7, 3: 1}, None)
+
+
+async def test_receivers_and_calls_are_told_of(world: ApiWorld) -> None:
     store = StoreThread(world.settings.store, "test")
-    context = Context(world.service, world.settings, store, Forwarding())  # type: ignore[arg-type]
+    context = Context(world.service, world.settings, store, Forwarding(), Desk())  # type: ignore[arg-type]
     try:
         page, _ = await Metrics(context, SystemClock()).page("")
     finally:
@@ -78,3 +85,5 @@ async def test_receivers_are_told_of_by_name(world: ApiWorld) -> None:
     lines = page.decode().splitlines()
     for line in ("lag", "failures", "delivered_total", "set_aside_total"):
         assert any(each.startswith(f'rataccess_receiver_{line}{{receiver="hook"}}') for each in lines), line
+    for told in ("calls_under_way 2.0", "calls_waiting 3.0", 'call_answers_total{status="200"} 7.0'):
+        assert f"rataccess_{told}" in lines

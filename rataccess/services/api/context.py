@@ -15,6 +15,7 @@ from fastapi.responses import Response
 
 from rataccess.objects import Service
 from rataccess.services.api.models import Error, Name, Variable
+from rataccess.services.calls import CallDesk
 from rataccess.services.receivers import Receivers
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import ServiceStore
@@ -35,6 +36,7 @@ class Context:
     settings: ServerSettings
     store: StoreAccess
     receivers: Receivers | None = None
+    calls: CallDesk | None = None
 
     async def do(self, work: Callable[[ServiceStore], T]) -> T:
         """The result of `work` on the store, on the store's own thread."""

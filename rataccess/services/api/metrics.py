@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from rataccess.clock import Clock
 from rataccess.services import admin
 from rataccess.services.api.context import Context
+from rataccess.services.calls import CallStatus
 from rataccess.services.receivers import ReceiverStatus
 from rataccess.services.store import ServiceStore
 
@@ -57,9 +58,11 @@ class Metrics:
         """The text and its content type, in the format that `accept` prefers.  Raises the store's errors."""
         now = self._clock.wall()
         counted = await self._context.do(lambda store: _count(store, now))
-        receivers = self._context.receivers
-        service = str(self._context.service)
-        self._families.now = [*_of_store(counted, service), *_of_receivers(receivers.status() if receivers else [])]
+        self._families.now = [
+            *_of_store(counted, str(self._context.service)),
+            *_of_receivers(self._context.receivers.status() if self._context.receivers else []),
+            *_of_calls(self._context.calls.status if self._context.calls else None),
+        ]
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
@@ -119,6 +122,17 @@ def _of_receivers(found: list[ReceiverStatus]) -> Iterator[Metric]:
         for each in found:
             family.add_metric([each.name], getattr(each, name))
         yield family
+
+
+def _of_calls(found: CallStatus | None) -> Iterator[Metric]:
+    if found is None:
+        return
+    yield _gauge("rataccess_calls_under_way", "Calls that are being carried out", [], [([], found.under_way)])
+    yield _gauge("rataccess_calls_waiting", "Calls that wait for their turn", [], [([], found.waiting)])
+    answers = CounterMetricFamily("rataccess_call_answers", "Answers to calls since the start", labels=["status"])
+    for status, value in sorted(found.answered.items()):
+        answers.add_metric([str(status)], value)
+    yield answers
 
 
 def _gauge(name: str, text: str, labels: list[str], values: list[tuple[list[str], float]]) -> Metric:

@@ -20,6 +20,7 @@ from rataccess.objects import Service
 from rataccess.services.api.app import make_app
 from rataccess.services.api.context import Context
 from rataccess.services.api.guard import Guard
+from rataccess.services.calls import CallDesk
 from rataccess.services.receivers import Receivers
 from rataccess.services.secret import reveal
 from rataccess.services.settings import ApiSettings, ServerSettings
@@ -43,6 +44,7 @@ class ApiServer:
         clock: Clock,
         *,
         receivers: Receivers | None = None,
+        calls: CallDesk | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """Raises `ConfigurationError` where the token cannot be had."""
@@ -50,7 +52,7 @@ class ApiServer:
         self._settings = settings.api
         token = read_token(settings.api, f"{service}.api", environ)
         self._store = StoreThread(settings.store, "api")
-        context = Context(service, settings, self._store, receivers)
+        context = Context(service, settings, self._store, receivers, calls)
         self.app = Guard(make_app(context, clock), token, settings.api.body_limit)
         self._socket: socket.socket | None = None
         self._server: _Server | None = None
