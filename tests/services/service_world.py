@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from rataccess.objects import Service, Urgency, encode
 from rataccess.security import RequestIdentity, SecureContext, peek
 from rataccess.services import provisioning, settings
 from rataccess.services.core import ServiceCore
-from rataccess.services.forward import Forwarder
 from rataccess.services.keyfile import KeyFile
-from rataccess.services.store import ServiceStore, open_store
+from rataccess.services.receivers.ndjson import NdjsonReceiver
+from rataccess.services.store import NDJSON, ServiceStore, open_store
 from rataccess.template import Template
 from rataccess.wire import FIRST_FREE_QUEUE, RESERVED_QUEUES, Message, WireRecord, decode_message, encode_message
+from tests.receivers.receiver_world import drained, forwarding
 
 NOW = 1_790_000_000.0
 
@@ -115,10 +117,6 @@ class World:
         self.store = open_store(self.settings.store)
         self.store.own()
         self.core = self.another_core(self.store)
-        self.forwarder: Forwarder | None = None
-        if self.service is Service.SOLUTION:
-            self.forwarder = Forwarder(self.store, self.folder / f"{self.service}.ndjson")
-            self.forwarder.open()
 
     def another_core(self, store: ServiceStore) -> ServiceCore:
         """A process that shares the store."""
@@ -127,9 +125,12 @@ class World:
 
     def kill(self) -> None:
         """What a kill leaves: the files, as they were committed."""
-        if self.forwarder is not None:
-            self.forwarder.close()
         self.store.close()
+
+    def forward(self) -> None:
+        """Everything that is there to the file of lines, by a process of its own."""
+        receiver = NdjsonReceiver(self.folder / f"{self.service}.ndjson")
+        asyncio.run(drained(forwarding(receiver, self.settings.store, self.clock, name=NDJSON)))
 
     def restart(self) -> None:
         self.kill()

@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from rataccess.errors import DiskFull
 from rataccess.objects import Service, decode
 from rataccess.security import RequestIdentity
-from rataccess.services.forward import append_all
 from rataccess.services.store import ServiceStore
 from rataccess.wire import BASE, Message, WireRecord, fragment
 from tests.services.service_world import FakeDevice, World
@@ -106,8 +105,7 @@ class OnceMachine(RuleBasedStateMachine):
 
     @rule()
     def forward(self) -> None:
-        assert self.world.forwarder is not None
-        self.world.forwarder.forward()
+        self.world.forward()
 
     @precondition(lambda self: self.network)
     @rule(data=st.data())
@@ -166,8 +164,7 @@ class OnceMachine(RuleBasedStateMachine):
             assert set(self.made[device]) - self.expired[device] <= kept, "lost"
 
     def check_lines(self) -> None:
-        assert self.world.forwarder is not None
-        append_all(self.world.forwarder)
+        self.world.forward()
         text = (Path(self.folder.name) / "solution.ndjson").read_text()
         lines = [(int(line["device"], 16), line["record"]) for line in map(json.loads, text.splitlines())]
         assert sorted(lines) == sorted(row[:2] for row in self.stored())

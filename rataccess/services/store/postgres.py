@@ -120,6 +120,15 @@ class PostgresDatabase(Database):
     # --- statements ----------------------------------------------------------------------------------------------------
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        outside = self._connection is not None and not self.in_transaction
+        try:
+            return self._execute(sql, parameters)
+        except StoreUnreachable:
+            if outside and self._connection is None and sql.startswith(("SELECT", "BEGIN")):
+                return self._execute(sql, parameters)  # the server was restarted since: nothing is lost by asking again
+            raise
+
+    def _execute(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         with self._translated():
             cursor = self._connected().execute(_spelled(sql), parameters or None)
             return cursor.fetchall() if cursor.description is not None else []
@@ -146,10 +155,7 @@ class PostgresDatabase(Database):
                 copy.write_row(row)
 
     def _begin(self) -> None:
-        try:
-            self.execute("BEGIN")
-        except StoreUnreachable:  # the server was restarted since: nothing is lost by asking a new connection
-            self.execute("BEGIN")
+        self.execute("BEGIN")
         self.in_transaction = True
 
     def _end(self, statement: str) -> None:
