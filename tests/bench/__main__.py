@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ RESULTS = "results.json"
 
 def main(arguments: list[str]) -> int:
     """Run; 0 unless nothing at all could be measured."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through every `with`: namespaces and processes go too
     asked = _parser().parse_args(arguments)
     chosen = [each for each in ALL if not asked.names or any(each.name.startswith(name) for name in asked.names)]
     if not chosen:

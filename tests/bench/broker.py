@@ -5,16 +5,14 @@ Rules of this file: certificates are made for each run and thrown away; nothing 
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.desk import Desk, Failed, Program, tool
-from tests.bench.fleet import free_port
+from tests.bench.fleet import free_port, listening
 
 TLS_PORT = 8883
 WATCH_PORT = 1883
@@ -54,20 +52,6 @@ def running(desk: Desk, host: str = "127.0.0.1", inside: str | None = None) -> I
         f"certfile {certificate}\nkeyfile {key}\n"
     )
     with Program([program, "-c", str(folder / "mosquitto.conf")], inside=inside, log=folder / "log") as broker:
-        _wait(broker, port, inside)
+        listening(broker, port, "tcp", inside)
         yield Broker(host, port, watch, certificate)
 
-
-def _wait(broker: Program, port: int, inside: str | None) -> None:
-    """Until somebody listens at `port`, by the kernel's table of the right namespace."""
-    wanted = f":{port:04X} "
-    for _ in range(1000):
-        command = [*(["ip", "netns", "exec", inside] if inside else []), "cat", "/proc/net/tcp"]
-        with contextlib.suppress(OSError):
-            table = subprocess.run(command, capture_output=True, text=True).stdout
-            if any(wanted in line and " 0A " in line for line in table.splitlines()):
-                return
-        if broker.process.poll() is not None:
-            break
-        time.sleep(0.01)
-    raise Failed("mosquitto does not listen")

@@ -24,7 +24,7 @@ from tests.bench.bench import Unavailable
 
 HERE = Path(__file__).absolute().parent
 ROOT = HERE.parents[1]
-PATIENCE = 120.0
+PATIENCE = 60.0
 """Seconds after which a program counts as hung."""
 
 
@@ -134,7 +134,7 @@ class Program:
             self.process.stdin.write(text.encode() + b"\n")
             self.process.stdin.flush()
         except OSError as error:
-            raise Failed(f"{self._name()} is gone: {self._tail()}") from error
+            raise Failed(f"{self} is gone: {self.said()}") from error
 
     def hear(self, patience: float = PATIENCE) -> dict[str, Any]:
         """Its next JSON line; other lines are passed over.  Raises `Failed`."""
@@ -167,10 +167,10 @@ class Program:
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
         if not readable:
-            raise Failed(f"{self._name()} says nothing: {self._tail()}")
+            raise Failed(f"{self} says nothing: {self.said()}")
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         if not data:
-            raise Failed(f"{self._name()} ended with {self.process.wait()}: {self._tail()}")
+            raise Failed(f"{self} ended with {self.process.wait()}: {self.said()}")
         self._rest += data
 
     def close(self) -> None:
@@ -187,10 +187,11 @@ class Program:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def _name(self) -> str:
+    def __str__(self) -> str:
         return " ".join(Path(each).name for each in self.command[-4:])
 
-    def _tail(self) -> str:
+    def said(self) -> str:
+        """The end of what it wrote to its log."""
         with contextlib.suppress(OSError, ValueError):
             self._log.flush()
             size = self._log.seek(0, os.SEEK_END) if self._log.readable() else 0

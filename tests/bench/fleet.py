@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import subprocess
+import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 from rataccess.cli.provision import provision_device
 from rataccess.objects import Service, decode
 from rataccess.services import admin
-from tests.bench.desk import Desk, Failed, Program, own_environment
+from tests.bench.desk import PATIENCE, Desk, Failed, Program, own_environment
 
 SERVICES = """\
 [management]
@@ -97,22 +100,8 @@ class Fleet:
         """Both services, listening."""
         with contextlib.ExitStack() as stack:
             for service in Service:
-                program = stack.enter_context(self._serve(service))
-                self._wait_until_it_listens(program)
+                stack.enter_context(serve(self._desk, service, self.folder, self._inside))
             yield
-
-    def _serve(self, service: Service) -> Program:
-        command = [self._desk.own_python, "-m", "rataccess", "serve", str(service), "--log-level", "warning"]
-        command += ["-c", str(self.folder / "services.toml")]
-        log = self.folder / f"{service}.log"
-        return Program(command, inside=self._inside, folder=self.folder, log=log, environment=own_environment())
-
-    @staticmethod
-    def _wait_until_it_listens(program: Program) -> None:
-        assert program.process.stdout is not None
-        while b"listens" not in (line := program.process.stdout.readline()):
-            if not line:
-                raise Failed(f"a service ended with {program.process.wait()}")
 
     def arrivals(self) -> list[tuple[dict[str, float], float]]:
         """Bodies and arrival times (wall seconds) of the solution records, in order of arrival."""
@@ -132,6 +121,26 @@ class Fleet:
         return found
 
 
-def device_folder(fleet: Fleet) -> Path:
-    """Where the device keeps its state."""
-    return fleet.state
+@contextmanager
+def serve(desk: Desk, service: Service, folder: Path, inside: str | None = None) -> Iterator[Program]:
+    """One service with `services.toml` of `folder`, listening; `inside`: its network namespace."""
+    command = [desk.own_python, "-m", "rataccess", "serve", str(service), "--log-level", "warning"]
+    command += ["-c", str(folder / "services.toml")]
+    log = folder / f"{service}.log"
+    port = int(tomllib.loads((folder / "services.toml").read_text())[str(service)]["port"])
+    with Program(command, inside=inside, folder=folder, log=log, environment=own_environment()) as program:
+        listening(program, port, "udp", inside)
+        yield program
+
+
+def listening(program: Program, port: int, table: str = "tcp", inside: str | None = None) -> None:
+    """Wait until somebody has the port, by the kernel's table of the right namespace.  Raises `Failed`."""
+    wanted, state = f":{port:04X} ", " 0A " if table == "tcp" else " 07 "
+    command = [*(["ip", "netns", "exec", inside] if inside else []), "cat", f"/proc/net/{table}", f"/proc/net/{table}6"]
+    end = time.monotonic() + PATIENCE
+    while program.process.poll() is None and time.monotonic() < end:
+        found = subprocess.run(command, capture_output=True, text=True).stdout
+        if any(wanted in line and state in line for line in found.splitlines()):
+            return
+        time.sleep(0.02)
+    raise Failed(f"{program} does not listen at port {port}: {program.said()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench
-from tests.bench.benches import at_port, drain, enqueue, imports, switching, wire_bytes
+from tests.bench.benches import at_port, drain, enqueue, imports, load, switching, wire_bytes
 
 ALL: tuple[type[Bench], ...] = (
     wire_bytes.OneByOne,
@@ -16,4 +16,5 @@ ALL: tuple[type[Bench], ...] = (
     enqueue.EnqueueMany,
     at_port.AtPorts,
     imports.Imports,
+    load.Load,
 )
