@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,36 @@ async def test_records_go_to_their_receivers_and_people_see_it(config: Path) -> 
                 await loop.sock_sendall(udp, device.protect(b"")[0])
                 await until(lambda: admin.counters(folder / "s.sqlite").get("requests of revoked devices"))
     assert [line["record"] for line in lines(folder / "lines")] == [1, 2]
+
+
+async def test_a_long_question_to_the_store_holds_up_no_datagram(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, loop = device_of(config), asyncio.get_running_loop()
+    asked, answered = threading.Event(), threading.Event()
+
+    def slowly(_: object) -> dict[str, int]:
+        asked.set()
+        answered.wait(60)
+        return {}
+
+    monkeypatch.setattr(admin, "counters", slowly)
+    async with composed(Service.SOLUTION, settings.load(config, Service.SOLUTION)) as running:
+        assert running.api is not None
+        url = "http://{}:{}/v1/counters".format(*running.api.address)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.setblocking(False)
+            udp.connect(running.server.address)
+            async with httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as client:
+                asking = asyncio.create_task(client.get(url, timeout=60))
+                try:
+                    await until(asked.is_set)
+                    data, identity = device.protect(Message(records=[device.record(1, 1)]))
+                    await loop.sock_sendall(udp, data)
+                    async with asyncio.timeout(30):
+                        assert device.read(await loop.sock_recv(udp, 65535), identity).code == 0x44
+                    assert not asking.done()
+                finally:
+                    answered.set()
+                assert (await asking).json() == {"counters": {}}
 
 
 @pytest.mark.parametrize(

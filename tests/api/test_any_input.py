@@ -79,7 +79,7 @@ raw = st.binary(max_size=60) | st.sampled_from(
 @example("PUT", "/v1/devices/{}/fleets", ("A1", ""), b'{"fleets": ["\\udfff"]}', {})
 @example("POST", "/v1/devices/{}/packets", ("A1", ""), b'{"data": "AAA", "seconds": Infinity}', {})
 @example("GET", "/v1/devices", ("", ""), b"", {"after": "9" * 18})
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_never_a_defect(method: str, path: str, named: tuple[str, str], body: bytes, query: dict[str, str]) -> None:
     response = asyncio.run(_ask(method, path.format(*named), body, query))
     assert response.status_code < 500, response.text
@@ -109,12 +109,13 @@ class Inline:
 _app: Guard
 
 
-@pytest.fixture(scope="module", autouse=True)
-def app() -> Iterator[None]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"], autouse=True)
+def app(request: pytest.FixtureRequest) -> Iterator[None]:
     """One for all: making it takes longer than asking it."""
     global _app  # hypothesis takes no fixtures of a function's
     with TemporaryDirectory() as folder:
-        world = ApiWorld(Path(folder), Service.MANAGEMENT)
+        url = "s.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
+        world = ApiWorld(Path(folder), Service.MANAGEMENT, url)
         world.add("A1", "north")
         with open_store(world.settings.store) as store:
             context = Context(world.service, world.settings, Inline(store))

@@ -35,8 +35,6 @@ class Guard:
         self._app = app
         self._token = _digest(token.encode())
         self._limit = body_limit
-        self.refused = 0
-        """Requests without the token."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request."""
@@ -44,7 +42,7 @@ class Guard:
             return
         headers = dict(scope["headers"])  # of a header that comes twice the last
         if scope["path"] not in OPEN and not self._is_authorised(headers.get(b"authorization", b"")):
-            self.refused += 1
+            logger.warning("administration request without the token", extra=_shown(scope))
             await _refuse(send, 401, "a bearer token is needed", (b"www-authenticate", b"Bearer"))
             return
         body = await self._body(headers, receive, send)
@@ -64,8 +62,7 @@ class Guard:
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
                 level = logging.DEBUG if scope["method"] in ("GET", "HEAD") else logging.INFO
-                extra = {"method": scope["method"], "path": scope["path"], "status": message["status"]}
-                logger.log(level, "administration request", extra=extra)
+                logger.log(level, "administration request", extra={**_shown(scope), "status": message["status"]})
             await send(message)
 
         await self._app(scope, replay, note)
@@ -96,6 +93,10 @@ class Guard:
         except TimeoutError:
             await _refuse(send, 408, f"a body comes within {PATIENCE:.0f} s")
             return None
+
+
+def _shown(scope: Scope) -> dict[str, Any]:
+    return {"method": scope["method"], "path": scope["path"][:200]}
 
 
 def _digest(token: bytes) -> bytes:
