@@ -89,7 +89,7 @@ class Filler:
         crowded = False
         try:
             for urgency in MOST_URGENT_FIRST:
-                filling.place, going = (0, 0), True
+                filling.place, going = (0, 0), self._staging.may_have(urgency)
                 while going and not crowded:
                     load, going = self._gather(filling, urgency, plain(urgency), allowed)
                     crowded = not self._place(filling, load)
@@ -157,8 +157,7 @@ class Filler:
             later -= load.costs[kind]
             count = self._pack(filling, kind, items, int(later)) if kind[1] else self._add_each(filling, items)
             left += items[count:]
-        gathered = {id(item) for items in load.units.values() for item in items}
-        filling.held = [item for item in filling.held if id(item) not in gathered]
+        filling.held = filling.held[load.count :]  # gathered in this order; what ended the round stays
         if left:
             self._staging.put_back([*left, *filling.held])
             filling.held = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rataccess.exchange.lane import Lane
@@ -34,6 +35,10 @@ class Flight:
     """Whether it still counts for the window and the time-out."""
     timer: asyncio.TimerHandle | None = None
     flags: frozenset[str] = frozenset()
+    timeout: float = 0.0
+    """Seconds from having been sent to being overdue."""
+    due_at: float = 0.0
+    """When it is overdue (event loop's clock)."""
     handed: bool = False
     """Whether the operator took it: what the service does not hold yet may still be on its way."""
 
@@ -73,6 +78,20 @@ class Flights:
         flight.lane.naming += "link" in flight.flags
         for item, _, _ in flight.parts:
             item.flights += 1
+
+    def due(self, flight: Flight, timeout: float, stuck: float, overdue: Callable[[Flight, float], None]) -> None:
+        """Have `overdue` called `timeout` seconds after `flight` was sent (whoever sends it moves its `due_at`), or `stuck`
+        seconds after that from now, where sending does not end.  One timer for both: most are answered long before."""
+        loop = asyncio.get_running_loop()
+        flight.timeout, flight.due_at = timeout, loop.time() + stuck + timeout
+
+        def look() -> None:
+            if flight.due_at > loop.time():
+                flight.timer = loop.call_at(flight.due_at, look)
+            else:
+                overdue(flight, timeout)
+
+        flight.timer = loop.call_later(timeout, look)
 
     def land(self, flight: Flight) -> None:
         """It no longer counts for window and time-out."""

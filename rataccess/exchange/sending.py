@@ -6,7 +6,6 @@ sent waits again.  What comes of a request that has left is the business of `exc
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -142,10 +141,8 @@ class Sender:
             data, identity = self._context.protect_request(draft.body, token=token, message_id=exchange.message_id())
             flight = Flight(token, identity, lane, self._clock.monotonic(), draft.parts, flags=draft.flags)
             exchange.flights.launch(flight)
-            timeout = standing.timer.timeout
             stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
-            loop = asyncio.get_running_loop()
-            flight.timer = loop.call_later(stuck + timeout, exchange.overdue, flight, timeout)
+            exchange.flights.due(flight, standing.timer.timeout, stuck, exchange.overdue)
             handover = await exchange.access.send(lane.link, Packet(data, exchange.service))
         except BaseException:
             lane.probe = lane.probe or draft.probe
@@ -198,10 +195,7 @@ class Sender:
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
             return
-        timeout = exchange.access.links[flight.lane.link].timer.timeout
-        if flight.timer:
-            flight.timer.cancel()
-        flight.timer = asyncio.get_running_loop().call_at(now + timeout, exchange.overdue, flight, timeout)
+        flight.due_at = now + flight.timeout
 
     # --- an application's own packets ----------------------------------------------------------------------------------
 

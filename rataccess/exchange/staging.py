@@ -139,7 +139,12 @@ class Staging:
     @property
     def waiting(self) -> bool:
         """Whether something may wait, here or unread in the store."""
-        return any(self._ready.values()) or True in self._more.values()
+        return any(self._ready.values()) or True in self._more.values() or bool(self._forgotten)
+
+    def may_have(self, urgency: Urgency) -> bool:
+        """Whether something of that urgency may wait, here or unread in the store."""
+        ready = self._ready
+        return bool(self._more[urgency] or ready[urgency, False] or ready[urgency, True] or urgency in self._forgotten)
 
     def settled(self, numbers: Iterable[int]) -> None:
         """The store announced that these are done with."""
