@@ -16,11 +16,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rataccess.errors import ConfigurationError, DiskFull, ProtectionFailed, StoreCorrupt, StoreError
+from rataccess.errors import ConfigurationError, ProtectionFailed, StoreCorrupt, StoreError
 from rataccess.security import peek
 from rataccess.services.core import Datagram, ServiceCore
 from rataccess.services.fairness import FairQueue
-from rataccess.services.forward import Forwarder, append_all
 
 logger = logging.getLogger("rataccess.services")
 
@@ -35,8 +34,6 @@ _LARGEST_DATAGRAM = 65_535
 _TICK = 1.0
 _TICK_FOR_CALLS = 0.2
 """Seconds between ticks while a device waits for the answer to a call, which another process may give."""
-_FORWARD_AFTER = 0.1
-_FORWARD_AGAIN = 5.0
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's <linux/in.h>; Python 3.11 does not name it
 
@@ -55,14 +52,12 @@ class Peer:
 class Server:
     """One service on one UDP socket."""
 
-    def __init__(self, core: ServiceCore, host: str, port: int, forwarder: Forwarder | None = None) -> None:
+    def __init__(self, core: ServiceCore, host: str, port: int) -> None:
         self._core = core
         self._host, self._port = host, port
-        self._forwarder = forwarder
         self._socket: socket.socket | None = None
         self._buffer = bytearray(_LARGEST_DATAGRAM)
         self._tick: asyncio.TimerHandle | None = None
-        self._forward: asyncio.TimerHandle | None = None
         self._waiting: FairQueue[Datagram] = FairQueue(MOST_WAITING, MOST_WAITING_BYTES)
         self._turn: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,9 +76,6 @@ class Server:
     def open(self) -> None:
         """Listen.  Raises `ConfigurationError` where the address cannot be had."""
         self._ended = asyncio.get_running_loop().create_future()
-        if self._forwarder is not None:
-            self._forwarder.open()
-            self._forward_in(0)
         self._loop = asyncio.get_running_loop()
         self._socket = listen(self._host, self._port, shared=self._core.store.shared)
         asyncio.get_running_loop().add_reader(self._socket, self._guarded, self._receive)
@@ -100,20 +92,17 @@ class Server:
             self._ended.set_result(None)
 
     def close(self) -> None:
-        """Stop listening, forward everything, keep the counters.  Idempotent."""
+        """Stop listening, keep the counters.  Idempotent."""
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
         self._loop = None
-        for timer in (self._tick, self._forward, self._turn):
+        for timer in (self._tick, self._turn):
             if timer is not None:
                 timer.cancel()
         self._socket.close()
         self._socket = None
         self._core.save_counters()
-        if self._forwarder is not None:
-            append_all(self._forwarder)
-            self._forwarder.close()
 
     def _guarded(self, work: Any) -> None:
         """Run a callback of the loop; what it cannot handle ends `run`."""
@@ -171,8 +160,6 @@ class Server:
         self._send(self._core.process(batch))
         if self._tick is None and self._core.busy:
             self._tick_later()
-        if self._forward is None:
-            self._forward_in(_FORWARD_AFTER)
 
     def _drain(self, most: int) -> list[Datagram]:
         assert self._socket is not None
@@ -212,24 +199,6 @@ class Server:
     def _tick_later(self) -> None:
         after = _TICK_FOR_CALLS if self._core.awaited else _TICK
         self._tick = asyncio.get_running_loop().call_later(after, self._guarded, self._on_tick)
-
-    # --- forwarding -----------------------------------------------------------------------------------------------------
-
-    def _forward_in(self, seconds: float) -> None:
-        if self._forwarder is not None:
-            self._forward = asyncio.get_running_loop().call_later(seconds, self._guarded, self._on_forward)
-
-    def _on_forward(self) -> None:
-        self._forward = None
-        assert self._forwarder is not None
-        try:
-            if self._forwarder.forward():
-                self._forward_in(0)
-        except StoreError as error:
-            if not isinstance(error, DiskFull):
-                raise
-            logger.warning("records wait to be forwarded: %s", error)
-            self._forward_in(_FORWARD_AGAIN)
 
 
 def _sender(data: bytes, peer: Hashable) -> Hashable:
