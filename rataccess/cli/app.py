@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from rataccess.cli.fleet import fleet_app
-from rataccess.objects import Service
+from rataccess.config.model import UrgencyName
+from rataccess.objects import ReceiptState, Service
 
 app = typer.Typer(
     name="rataccess",
@@ -97,11 +98,15 @@ def provision(
 def status(
     config: Config = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C, which ends with 130.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Seconds between looks of --watch.")] = 1.0,
 ) -> None:
     """Show the links, the link in use and what waits.  Exit status 5 where no device runs with this configuration."""
-    from rataccess.cli.status import fetch, show_status
+    from rataccess.cli import status as work
 
-    show_status(fetch(config), as_json=json)
+    if watch:
+        work.watch(config, every)
+    work.show_status(work.fetch(config), as_json=json)
 
 
 @app.command()
@@ -110,6 +115,30 @@ def explain(config: Config = None) -> None:
     from rataccess.cli.status import fetch
 
     typer.echo(fetch(config)["explanation"])
+
+
+@app.command()
+def send(
+    value: Annotated[
+        str | None, typer.Argument(metavar="JSON", help="The object as JSON; - for standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read it here: JSON, or CBOR in *.cbor.")] = None,
+    service: Annotated[Service, typer.Option("--service", "-s", help="Where it goes.")] = Service.SOLUTION,
+    queue: Annotated[str, typer.Option("--queue", "-q")] = "default",
+    urgency: Annotated[UrgencyName, typer.Option("--urgency", "-u")] = UrgencyName.ROUTINE,
+    ttl: Annotated[float | None, typer.Option("--ttl", help="Seconds after which delivery is pointless.")] = None,
+    max_cost: Annotated[float | None, typer.Option("--max-cost", help="The most that its packet may cost.")] = None,
+    link: Annotated[list[str] | None, typer.Option("--link", help="Only over this link; may be repeated.")] = None,
+    wait: Annotated[float | None, typer.Option("--wait", help="Seconds to wait for its delivery.")] = None,
+    config: Config = None,
+) -> None:
+    """Enqueue an object, by the running device or by opening it.  Exit status 1 where it was waited for in vain."""
+    from rataccess.cli import send as work
+
+    work.check_seconds("wait", wait)
+    wish = work.Wish(work.read_object(value, file), service, queue, urgency.urgency, ttl, max_cost, tuple(link or ()))
+    state = work.send(wish, config, wait)
+    raise typer.Exit(int(wait is not None and state is not ReceiptState.DELIVERED))
 
 
 @app.command()

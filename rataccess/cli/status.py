@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from rataccess.config import load
 from rataccess.errors import Closed
 
 PATIENCE = 5.0
 """Seconds that a running device may take to answer."""
+_LATEST = 8
+"""Decisions that the live view shows."""
 
 
 def fetch(config: Path | None) -> dict[str, Any]:
@@ -31,6 +36,7 @@ def fetch(config: Path | None) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(PATIENCE)
             client.connect(str(path))
+            client.shutdown(socket.SHUT_WR)  # nothing is asked but the state
             document = b"".join(iter(lambda: client.recv(65_536), b""))
         found: dict[str, Any] = json.loads(document)
     except (OSError, ValueError) as error:
@@ -45,9 +51,12 @@ def show_status(found: dict[str, Any], *, as_json: bool) -> None:
     """Print it."""
     if as_json:
         print(json.dumps(found, indent=1))
-        return
-    console = Console()
-    console.print(f"[bold]{found['device']}[/] uses [bold]{found['in_use'] or 'no link'}[/]")
+    else:
+        Console().print(_view(found))
+
+
+def _view(found: dict[str, Any]) -> Group:
+    head = Text.assemble((str(found["device"]), "bold"), " uses ", (found["in_use"] or "no link", "bold"))
     table = Table("link", "evidence", "in use", "answers in", "records", "packets", "bytes", "detail")
     for name, link in found["links"].items():
         took = link["response_time"]
@@ -59,8 +68,68 @@ def show_status(found: dict[str, Any], *, as_json: bool) -> None:
             str(link["records"]),
             str(link["packets"]),
             str(link["bytes"]),
-            link["detail"],
+            Text(link["detail"]),
         )
-    console.print(table)
-    waiting = sum(each["records"] for each in found["outbox"].values())
-    console.print(f"waiting: {waiting} record(s); " + ", ".join(f"{k}: {v}" for k, v in found["counters"].items()))
+    counters = ", ".join(f"{name}: {count}" for name, count in found["counters"].items())
+    return Group(head, table, Text(f"waiting: {_waiting(found)} record(s); {counters}"))
+
+
+def _waiting(found: dict[str, Any]) -> int:
+    return sum(each["records"] for each in found["outbox"].values())
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+def watch(config: Path | None, every: float) -> None:
+    """Show it anew every `every` seconds until Ctrl-C: in place on a terminal, else a line whenever something changed.
+
+    A device that is closed meanwhile is waited for.  Raises as `fetch` where none runs at the start.
+    """
+    found: dict[str, Any] | None = fetch(config)
+    console = Console()
+    if not console.is_terminal:
+        _watch_lines(config, every, found)
+        return
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            live.update(_live(found), refresh=True)
+            time.sleep(every)
+            found = _again(config)
+
+
+def _watch_lines(config: Path | None, every: float, found: dict[str, Any] | None) -> None:
+    before = ""
+    while True:
+        line = summary(found)
+        if line != before:
+            print(line, flush=True)
+            before = line
+        time.sleep(every)
+        found = _again(config)
+
+
+def _again(config: Path | None) -> dict[str, Any] | None:
+    try:
+        return fetch(config)
+    except Closed:
+        return None
+
+
+def summary(found: dict[str, Any] | None) -> str:
+    """One line: device, link in use, evidence of each link, what waits."""
+    if found is None:
+        return "the device does not run"
+    links = " ".join(f"{name}={link['evidence']}" for name, link in found["links"].items())
+    return f"{found['device']} uses {found['in_use'] or 'no link'}; {links}; waiting {_waiting(found)}"
+
+
+def _live(found: dict[str, Any] | None) -> Group:
+    if found is None:
+        return Group(Text("the device does not run; waiting for it (Ctrl-C ends)"))
+    decisions = [Text(f"{_clock(each['at'])}  {each['text']}") for each in found["decisions"][-_LATEST:]]
+    return Group(_view(found), *decisions, Text("Ctrl-C ends", style="dim"))
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -26,7 +26,7 @@ from rataccess.channel import (
 from rataccess.channel.bridge import Bridge
 from rataccess.clock import Clock, SystemClock
 from rataccess.config import Configuration, load
-from rataccess.device import build
+from rataccess.device import build, requests
 from rataccess.device.hints import HintChanges, HintsCallback, HintsWatch, State
 from rataccess.device.snapshot import ControlSocket, snapshot
 from rataccess.device.timekeeping import AdjustedClock
@@ -142,7 +142,9 @@ class AsyncDevice:
         )
         try:
             self._compose(store, keys)
-            self._control = ControlSocket(state / "control.sock", self.snapshot)
+            self._control = ControlSocket(
+                state / "control.sock", self.snapshot, lambda line: requests.answers(self, line), requests.MOST_REQUEST
+            )
             await self._control.open()
         except BaseException:
             await self.aclose()

@@ -1,7 +1,8 @@
 """The state of a running device for other programs on the same machine.
 
-Rules of this file: read only; a UNIX socket in the device's folder, mode 0600 (the device listens on no network socket):
-whoever connects gets one JSON document and the connection is closed.
+Rules of this file: a UNIX socket in the device's folder, mode 0600 (the device listens on no network socket).  Whoever
+connects and says nothing gets one JSON document, the state; a line is a request, for `requests` to answer.  Then the
+connection is closed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from rataccess.access import Access, Standing
@@ -22,6 +23,8 @@ _log = logging.getLogger("rataccess")
 
 MOST_PATH = 107
 """Bytes of a UNIX socket's path (sockaddr_un, unix(7))."""
+SILENCE = 0.25
+"""Seconds after which one who neither writes nor ends its side is taken to ask for the state; a request comes at once."""
 
 
 def snapshot(serial_number: str, access: Access, store: Store) -> dict[str, object]:
@@ -64,12 +67,20 @@ def _link(standing: Standing) -> dict[str, object]:
     }
 
 
-class ControlSocket:
-    """Answers each connection with what `describe` returns."""
+Answers = Callable[[bytes], AsyncIterator[dict[str, object]]]
 
-    def __init__(self, path: Path, describe: Callable[[], dict[str, object]]) -> None:
+
+class ControlSocket:
+    """Answers each connection with what `describe` returns or, where it asks something, with what `answers` gives."""
+
+    def __init__(
+        self, path: Path, describe: Callable[[], dict[str, object]], answers: Answers | None = None, most: int = 65_536
+    ) -> None:
+        """`most`: bytes of the longest request."""
         self._path = path
         self._describe = describe
+        self._answers = answers
+        self._most = most
         self._server: asyncio.AbstractServer | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -82,21 +93,35 @@ class ControlSocket:
             return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        self._server = await asyncio.start_unix_server(self._serve, str(self._path))
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=self._most)
         self._path.chmod(0o600)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            writer.write(json.dumps(self._describe()).encode() + b"\n")
-            await writer.drain()
-        except (OSError, RataccessError):
-            pass  # whoever asked has gone, or the device is being closed
+            line = await self._asked(reader)
+            if line.strip() and self._answers:
+                async for answer in self._answers(line):
+                    await _write(writer, answer)
+            else:
+                await _write(writer, self._describe())
+        except (OSError, ValueError, RataccessError):
+            pass  # whoever asked has gone or asks beyond all measure, or the device is being closed
         finally:
             self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _asked(self, reader: asyncio.StreamReader) -> bytes:
+        if self._answers is None:
+            return b""
+        try:
+            async with asyncio.timeout(SILENCE):
+                first = await reader.read(1)
+        except TimeoutError:
+            return b""
+        return first + await reader.readline() if first.strip() else b""
 
     async def aclose(self) -> None:
         """Stop listening and remove the socket; idempotent."""
@@ -108,3 +133,8 @@ class ControlSocket:
             self._server = None
             with contextlib.suppress(OSError):
                 self._path.unlink()
+
+
+async def _write(writer: asyncio.StreamWriter, document: dict[str, object]) -> None:
+    writer.write(json.dumps(document).encode() + b"\n")
+    await writer.drain()

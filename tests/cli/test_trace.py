@@ -77,7 +77,8 @@ async def test_the_quectel_drivers_dialogue_replays(tmp_path: Path) -> None:
 
 
 async def test_bytes_pass_unchanged_and_the_loss_of_the_port_is_told() -> None:
-    out, told = io.StringIO(), []
+    out = io.StringIO()
+    told: list[str] = []
     everything = bytes(range(256))
     async with VirtualBg95() as modem:
         modem.port.on_bytes = lambda data: modem.port.write(data[::-1])

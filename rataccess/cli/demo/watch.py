@@ -57,6 +57,7 @@ class Watch:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
                 client.settimeout(2.0)
                 client.connect(str(self._socket))
+                client.shutdown(socket.SHUT_WR)  # nothing is asked but the state
                 found = json.loads(b"".join(iter(lambda: client.recv(65_536), b"")))
         except (OSError, ValueError):
             self.device = None
