@@ -53,6 +53,9 @@ class NumberSet:
 
     def add(self, number: int) -> bool:
         """Add one number; returns whether it is new."""
+        if number == self.floor + 1 and not self._starts:  # as nearly always
+            self.floor = number
+            return True
         if number in self:
             return False
         self.add_range(number, number + 1)

@@ -6,6 +6,9 @@ limit: some are skipped, none is used again.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import cast
+
 from rataccess.errors import KeyStoreError, SequenceExhausted
 from rataccess.objects import Memory, SharedMemory
 
@@ -15,6 +18,12 @@ thus needs a third byte of Partial IV only after eight months."""
 MOST = 2**40 - 1
 """The largest number (RFC 8613 section 7.2.1: less than 2^40)."""
 _LIMIT_BYTES = 8
+
+
+@cache
+def _is_shared(kind: type) -> bool:
+    """Asked once for each kind of memory: a service makes thousands of contexts."""
+    return issubclass(kind, SharedMemory)
 
 
 class SequenceNumbers:
@@ -34,7 +43,7 @@ class SequenceNumbers:
         it was lost or rolled back, and numbers would come twice."""
         self._memory = memory
         self._key = key
-        self._shared = memory if isinstance(memory, SharedMemory) else None
+        self._shared: SharedMemory | None = cast(SharedMemory, memory) if _is_shared(type(memory)) else None
         self._known = 0
         self._ahead: int | None = None
         self._limit = self._next = 0

@@ -5,10 +5,11 @@ Rules of this file: writes `Changes`, whole or not at all.  The caller holds the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rataccess.objects import Urgency, encode
-from rataccess.services.store.database import Database
+from rataccess.services.store.database import Database, Row
 from rataccess.services.store.devices import _LEARN
 from rataccess.services.store.facet import Facet
 from rataccess.services.store.outgoing import enqueue
@@ -50,19 +51,16 @@ class BatchFacet(Facet):
     def commit(self, changes: Changes, counted: Mapping[str, int]) -> None:
         """Do everything in `changes`, durably, or nothing.  `counted` is added to the counters with it."""
         with self.database.transaction() as database:
-            _write_records(database, changes)
-            _write_parts(database, changes)
-            database.many(_UPSERT_OBJECT, sorted(changes.objects, key=lambda row: (str(row[0]), str(row[1]))))
-            database.many(_UPSERT_HEALTH, sorted(changes.health, key=lambda row: str(row[0])))
-            database.many(_INSERT_CALL, changes.calls)
-            database.many("DELETE FROM outbound WHERE device = ? AND number = ?", changes.acknowledged)
-            database.many("UPDATE outbound_queues SET known = 1 WHERE device = ? AND id = ?", changes.known_queues)
-            database.many(_UPDATE_KEPT, [(kept, device) for device, kept in changes.kept.items()])
-            database.many(_UPDATE_DEVICE, [(*row, device) for device, row in changes.devices.items()])
-            for device, number, status, now in changes.refused_calls:  # last: it moves the version on once more
+            for table, columns, rows in _new_rows(changes):
+                if rows:
+                    database.insert(table, columns, rows)
+            with database.pipeline():
+                for statement, items in (*_statements(changes), (_COUNT, sorted(counted.items()))):
+                    if items:  # the counters' are rows of all processes: last, and in one order
+                        database.many(statement, items)
+            for device, number, status, now in changes.refused_calls:  # moves the version on once more
                 answer = encode([number, status, None])
                 enqueue(database, device, CALLS_QUEUE, answer, Urgency.PROMPT, now)
-            database.many(_COUNT, sorted(counted.items()))  # rows of all processes: last, and in one order
 
     def counters(self) -> dict[str, int]:
         """What was counted so far, by cause."""
@@ -91,36 +89,45 @@ class BatchFacet(Facet):
         return self.database.one(statement, (new, key, old)) is not None
 
 
-def _write_records(database: Database, changes: Changes) -> None:
-    database.insert("records", _RECORD, changes.records)
-    database.insert("parked", _PARKED, changes.parked)
-    database.insert("blocks", _BLOCK, changes.blocks)
-    database.many("DELETE FROM blocks WHERE id = ?", ((block,) for block in changes.filed_blocks))
-    database.many("UPDATE blocks SET unreadable = 1 WHERE id = ?", ((block,) for block in changes.unreadable_blocks))
-    database.many(_LEARN, ((*key, definition) for key, definition in changes.schemas.items()))
-    for (device, queue_id), name in changes.queues.items():
-        name_queue(database, device, queue_id, name)
-
-
-def _write_parts(database: Database, changes: Changes) -> None:
-    columns = "device, number, queue_id, urgency, captured_at, total"
-    database.insert("partials", columns, list(changes.partials.values()))
+def _new_rows(changes: Changes) -> Iterator[tuple[str, str, Sequence[Row]]]:
+    """Tables, their columns, and rows that are new."""
+    yield "records", _RECORD, changes.records
+    yield "parked", _PARKED, changes.parked
+    yield "blocks", _BLOCK, changes.blocks
+    yield "partials", "device, number, queue_id, urgency, captured_at, total", list(changes.partials.values())
     rows = [(*key, *piece) for key, pieces in changes.fragments.items() for piece in pieces]
-    database.insert("fragments", "device, number, start, body", rows)
-    database.many("DELETE FROM partials WHERE device = ? AND number = ?", changes.finished)
-    database.many("DELETE FROM fragments WHERE device = ? AND number = ?", changes.finished)
+    yield "fragments", "device, number, start, body", rows
+
+
+def _statements(changes: Changes) -> Iterator[tuple[str, Sequence[Sequence[Any]]]]:
+    """What else is done, and with which rows.  What several processes may touch at a time is sorted: no deadlock."""
+    named = [(name, *key) for key, name in changes.queues.items()]
+    yield from ((statement, named) for statement in _NAME_QUEUE)
+    yield "DELETE FROM blocks WHERE id = ?", [(block,) for block in changes.filed_blocks]
+    yield "UPDATE blocks SET unreadable = 1 WHERE id = ?", [(block,) for block in changes.unreadable_blocks]
+    yield _LEARN, [(*key, definition) for key, definition in changes.schemas.items()]
+    yield "DELETE FROM partials WHERE device = ? AND number = ?", list(changes.finished)
+    yield "DELETE FROM fragments WHERE device = ? AND number = ?", list(changes.finished)
+    yield _UPSERT_OBJECT, sorted(changes.objects, key=lambda row: (str(row[0]), str(row[1])))
+    yield _UPSERT_HEALTH, sorted(changes.health, key=lambda row: str(row[0]))
+    yield _INSERT_CALL, changes.calls
+    yield "DELETE FROM outbound WHERE device = ? AND number = ?", changes.acknowledged
+    yield "UPDATE outbound_queues SET known = 1 WHERE device = ? AND id = ?", list(changes.known_queues)
+    yield _UPDATE_KEPT, [(kept, device) for device, kept in changes.kept.items()]
+    yield _UPDATE_DEVICE, [(*row, device) for device, row in changes.devices.items()]
 
 
 def name_queue(database: Database, device: int, queue_id: int, name: str) -> None:
     """Within a transaction: keep the name, and file what was parked under the id."""
-    database.execute(
-        "INSERT INTO queues VALUES (?, ?, ?) ON CONFLICT (device, id) DO UPDATE SET name = excluded.name",
-        (device, queue_id, name),
-    )
-    database.execute(
-        "INSERT INTO records(device, number, queue, urgency, captured_at, received_at, link, body)"
-        " SELECT device, number, ?, urgency, captured_at, received_at, link, body FROM parked"
-        " WHERE device = ? AND queue_id = ? ORDER BY number",
-        (name, device, queue_id),
-    )
-    database.execute("DELETE FROM parked WHERE device = ? AND queue_id = ?", (device, queue_id))
+    for statement in _NAME_QUEUE:
+        database.execute(statement, (name, device, queue_id))
+
+
+_NAME_QUEUE = (
+    "INSERT INTO queues(name, device, id) VALUES (?, ?, ?) ON CONFLICT (device, id) DO UPDATE SET name = excluded.name",
+    "INSERT INTO records(device, number, queue, urgency, captured_at, received_at, link, body)"
+    " SELECT device, number, CAST(? AS TEXT), urgency, captured_at, received_at, link, body FROM parked"
+    " WHERE device = ? AND queue_id = ? ORDER BY number",
+    "DELETE FROM parked WHERE CAST(? AS TEXT) IS NOT NULL AND device = ? AND queue_id = ?",
+)
+"""Each with name, device and id."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 Row = tuple[Any, ...]
@@ -43,6 +43,10 @@ class Database(ABC):
     @abstractmethod
     def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         """Insert `rows` into `table`, by the fastest way there is; `columns` are separated by commas."""
+
+    def pipeline(self) -> AbstractContextManager[Any]:
+        """Statements of the block, of which no rows are asked, may be sent without waiting for each other."""
+        return nullcontext()
 
     @abstractmethod
     def _begin(self) -> None: ...

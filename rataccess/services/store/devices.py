@@ -133,7 +133,7 @@ class DeviceFacet(Facet):
         return [(start, body) for start, body in rows]
 
 
-_LEARN = "INSERT INTO schemas VALUES (?, ?, ?) ON CONFLICT (device, id) DO NOTHING"
+_LEARN = "INSERT INTO schemas VALUES (?, ?, ?) ON CONFLICT (device, id) DO UPDATE SET definition = excluded.definition"
 
 
 def _device(row: Row) -> Device:

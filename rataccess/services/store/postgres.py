@@ -154,6 +154,11 @@ class PostgresDatabase(Database):
             for row in rows:
                 copy.write_row(row)
 
+    @contextmanager
+    def pipeline(self) -> Iterator[None]:
+        with self._translated(), self._connected().pipeline():
+            yield
+
     def _begin(self) -> None:
         self.execute("BEGIN")
         self.in_transaction = True
