@@ -60,7 +60,9 @@ class Access:
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._views: list[LinkView] | None = None
         self._closing = False
-        self._budgets = False
+        self._budgets: list[Budget] = []
+        self._left: list[int] = []
+        """Of each budget, when views and decisions were made."""
         self.current: str | None = None
         """The link that ordinary records take now."""
         self.log = DecisionLog()
@@ -74,10 +76,9 @@ class Access:
     def add(self, link: Link) -> None:
         """Take `link` into the set; the order of calls breaks ties of policy."""
         budget = link.settings.budget
-        self._budgets = self._budgets or budget is not None
-        self._standings[link.name] = Standing(
-            link, Budget(link.name, budget, self._memory, self._clock) if budget else None
-        )
+        kept = Budget(link.name, budget, self._memory, self._clock) if budget else None
+        self._standings[link.name] = Standing(link, kept)
+        self._budgets += [kept] if kept else []
 
     def use(self, service: Service, user: User) -> None:
         """Connect the exchange of one service."""
@@ -112,15 +113,15 @@ class Access:
     # --- deciding ------------------------------------------------------------------------------------------------------
 
     def views(self) -> list[LinkView]:
-        """Every link as policy sees it; budgets are read anew by `decide`."""
-        if self._views is None or self._budgets:
+        """Every link as policy sees it."""
+        self._look_at_budgets()
+        if self._views is None:
             self._views = [standing.view() for standing in self._standings.values()]
         return self._views
 
     def decide(self, demand: Demand) -> Decision:
-        """The link for `demand`; kept until something changes (not where a budget runs)."""
-        if self._budgets:
-            return choose(demand, self.views())
+        """The link for `demand`; kept until something changes, be it what is left of a budget."""
+        self._look_at_budgets()
         key = (demand.urgency, demand.size, demand.max_cost, demand.links)
         found = self._decisions.get(key)
         if found is None:
@@ -128,6 +129,12 @@ class Access:
                 self._decisions.clear()
             found = self._decisions[key] = choose(demand, self.views())
         return found
+
+    def _look_at_budgets(self) -> None:
+        """Forget views and decisions where a budget has been spent from, or filled again, since."""
+        if self._budgets and (left := [budget.left for budget in self._budgets]) != self._left:
+            self._left, self._views = left, None
+            self._decisions.clear()
 
     def changed(self, cause: str) -> None:
         """Something that decisions depend on is otherwise now."""
