@@ -1,10 +1,11 @@
-"""The command line: `rataccess demo | serve | provision | fleet | status | explain`.
+"""The command line: `rataccess demo | serve | provision | fleet | status | explain | send | doctor | at | trace`.
 
 Rules of this room: it reads arguments and prints; what it shows or does is asked of the floors below.
 
-Exit codes: 0 done; 1 the demo lost, doubled or altered something, or fleets are in conflict; 2 wrong arguments or
-configuration, or no such device; 3 keys; 4 the store; 5 nothing to ask or show (no device runs there, it has sent no health
-report); 6 anything else that the library reports; 130 broken off with Ctrl-C.
+Exit codes: 0 done; 1 the demo lost, doubled or altered something, fleets are in conflict, the doctor found something, a
+command of `at -c` failed, or `send --wait` waited in vain; 2 wrong arguments or configuration, or no such device; 3 keys;
+4 the store; 5 nothing to ask or show (no device runs there, it has sent no health report); 6 anything else that the library
+reports; 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from rataccess.services import admin, provisioning, settings
 from rataccess.services.running import serving
 from tests.cli.conftest import Cli
 
-COMMANDS = ("demo", "serve", "provision", "status", "explain")
+COMMANDS = ("demo", "serve", "provision", "status", "explain", "send", "doctor", "at", "trace")
 
 
 # --- help and exit codes ----------------------------------------------------------------------------------------------

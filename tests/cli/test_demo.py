@@ -228,3 +228,16 @@ def _read_until(terminal: int, text: str | None) -> str:
                 break
             seen += data.decode(errors="replace")
     return seen
+
+
+def test_killed_leaves_no_process(short: Path) -> None:
+    """SIGKILL, which nobody can handle: the kernel tells the demo's processes (prctl(2), PR_SET_PDEATHSIG)."""
+    run = start(short / "killed")
+    before = namespaces()
+    try:
+        until(lambda: "application" in run.output or "cellular" in run.output, "the demo runs")
+    finally:
+        run.process.kill()
+        run.process.wait()
+    until(lambda: not run.left_behind(), "every process has ended")
+    assert namespaces() <= before

@@ -6,6 +6,8 @@ Rules of this file: it starts, steers and ends processes, and keeps their files 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import random
@@ -195,6 +197,7 @@ class Stage:
             stdout=subprocess.PIPE if ready else log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is the demo's own affair: it ends its processes in order
+            preexec_fn=functools.partial(_end_with_parent, signal.SIGKILL if name == "application" else signal.SIGTERM),
         )
         self._processes[name] = process
         if ready:
@@ -269,6 +272,15 @@ class Stage:
         for log in self._logs.values():
             log.close()
         self._logs.clear()
+
+
+_LIBC = ctypes.CDLL(None)  # loaded before a fork, where nothing may be loaded
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _end_with_parent(number: int) -> None:
+    """Even where the demo is killed with SIGKILL its processes end (prctl(2)), and clean up what they made."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
