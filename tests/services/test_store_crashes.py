@@ -250,7 +250,7 @@ def test_postgresql_cut_off_anywhere(postgres: Postgres, data: st.DataObject) ->
 def test_a_batch_cut_off_at_each_of_its_statements(solution_on_each: World, postgres: Postgres, after: bool) -> None:
     """One batch with everything in it, cut off at its first statement, at its second, and so on to the last."""
     scene = Scene(solution_on_each)
-    strikes = [end_process]
+    strikes: list[Callable[[ServiceStore], None]] = [end_process]
     if solution_on_each.store.shared:
         strikes.append(ending_connections(postgres))
     scene.send([scene.message([], [5, 6], None), scene.message([LARGE], [], 0)])

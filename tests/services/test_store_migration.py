@@ -12,7 +12,7 @@ import pytest
 
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, encode
-from rataccess.services.store import NDJSON, open_store, sqlite
+from rataccess.services.store import NDJSON, open_store, schema, sqlite
 from tests.services.service_world import World
 
 LAYOUT_1 = """
@@ -126,7 +126,7 @@ def test_a_migration_that_is_cut_off_changes_nothing(tmp_path: Path, monkeypatch
     world.kill()
     downgrade(world.store_path)
     run, count = sqlite._run, 0
-    statements = [line for line in sqlite.schema.SQLITE_FROM_1.split(";\n") if line.strip()]
+    statements = [line for line in schema.SQLITE_FROM_1.split(";\n") if line.strip()]
     for cut in range(1, len(statements), 3):
 
         def cut_off(connection: sqlite3.Connection, script: str, cut: int = cut) -> None:
