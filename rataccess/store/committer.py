@@ -38,6 +38,9 @@ class Committer:
     Callers that wait are woken in a chain, each by the one before it: woken all at once they would queue for the
     interpreter and be put to sleep again.  The committing thread sleeps until the chain has run out, because by then most
     of them have come back with their next record.
+
+    Whoever has to wait and finds nobody at work commits in its own thread: for a lone caller no thread is woken, twice.  Not
+    so the main thread, where a signal (Ctrl-C) may raise anywhere, also between a commit and what is remembered of it.
     """
 
     def __init__(self, run: Callable[[list[Item]], bool], *, threaded: bool, name: str) -> None:
@@ -53,6 +56,8 @@ class Committer:
         self._chain: deque[threading.Lock] = deque()
         """Callers whose results are there and who are to be woken, by the one woken before them."""
         self._usual = 1
+        self._leader: int | None = None
+        """The thread that commits in the place of the committing thread, which sleeps meanwhile."""
         self._thread: threading.Thread | None = None
         if threaded:
             self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
@@ -72,7 +77,7 @@ class Committer:
             if self._closed:
                 raise Closed("the store is closed")
             self._items.append(item)
-            if self._sleeping and not self._chain:
+            if self._sleeping and not self._chain and self._leader is None:
                 self._ring()
 
     def call(self, what: Any) -> Any:
@@ -80,6 +85,12 @@ class Committer:
         results: list[Any] = []
         if self._is_here():
             self._run([(what, results.append)])
+        elif self._leads():
+            left = True
+            try:
+                left = self._run([(what, results.append)])
+            finally:
+                self._hand_back(left)
         else:
             turn = threading.Lock()
             turn.acquire()
@@ -96,6 +107,27 @@ class Committer:
             raise result
         return result
 
+    def _leads(self) -> bool:
+        """Whether the calling thread commits, because nobody else does; `_hand_back` must follow.  Raises `Closed`."""
+        here = threading.get_ident()
+        if not self._sleeping or here == threading.main_thread().ident:
+            return False  # looked at without the gate: at worst the committing thread does it
+        with self._gate:
+            if self._closed:
+                raise Closed("the store is closed")
+            if not self._sleeping or self._chain or self._items or self._leader is not None:
+                return False
+            self._leader = here
+            return True
+
+    def _hand_back(self, left: bool) -> None:
+        """The committing thread goes on with what came meanwhile, and with what is `left`."""
+        with self._gate:
+            self._leader = None
+            self._woken = self._woken or left
+            if self._items or self._woken or self._closed:
+                self._ring()
+
     def wake(self) -> None:
         """Commit what nobody waits for; raises `Closed`."""
         if self._is_here():
@@ -105,7 +137,7 @@ class Committer:
             if self._closed:
                 raise Closed("the store is closed")
             self._woken = True
-            if self._sleeping and not self._chain:
+            if self._sleeping and not self._chain and self._leader is None:
                 self._ring()
 
     def close(self) -> None:
@@ -114,16 +146,16 @@ class Committer:
             if self._closed:
                 return
             self._closed = True
-            if self._sleeping:
+            if self._sleeping and self._leader is None:
                 self._ring()
         if self._thread is None:
             self._run([])
-        elif self._thread.ident != threading.get_ident():
+        elif threading.get_ident() not in (self._thread.ident, self._leader):
             self._thread.join()
 
     def _is_here(self) -> bool:
         """Whether the calling thread commits; raises `Closed`."""
-        if self._thread is not None and self._thread.ident != threading.get_ident():
+        if self._thread is not None and threading.get_ident() not in (self._thread.ident, self._leader):
             return False
         if self._closed:
             raise Closed("the store is closed")
@@ -135,7 +167,8 @@ class Committer:
             self._chain.popleft().release()
         except IndexError:
             with self._gate:
-                if self._sleeping and (self._items or self._woken or self._closed):
+                waited_for = self._items or self._woken or self._closed
+                if waited_for and self._sleeping and self._leader is None:
                     self._ring()
 
     def _ring(self) -> None:
@@ -161,15 +194,18 @@ class Committer:
         """Sleep until something is to be done; returns whether there will be more."""
         while True:
             with self._gate:
-                if self._closed:
-                    return False
-                if (self._items or self._woken) and not self._chain:
-                    return True
+                if self._leader is None:
+                    if self._closed:
+                        return False
+                    if (self._items or self._woken) and not self._chain:
+                        return True
                 self._sleeping = True
             timeout = _STALLED if self._chain else _RETRY if left else -1
             if self._bell.acquire(timeout=timeout):
                 return not self._closed
             with self._gate:
+                if self._leader is not None:
+                    continue  # it rings, where there is more to do than it does
                 if not self._sleeping:  # rung just after the time was over
                     self._bell.acquire()
                 self._sleeping = False

@@ -7,7 +7,7 @@ waits or calls back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
 from rataccess.config.model import StoreSettings
@@ -56,7 +56,7 @@ class Inbox:
     def begin(self) -> None:
         """A transaction has begun."""
         self._pending = {}
-        self._before = self._counts.copy()
+        self._before = self._counts  # replaced, never changed
 
     def rollback(self) -> None:
         """It came to nothing."""
@@ -95,13 +95,15 @@ class Inbox:
         self._pending[service] = received.copy()
         self._counts = counts
 
-    def remove(self, connection: sqlite3.Connection, keys: Iterable[int]) -> None:
+    def remove(self, connection: sqlite3.Connection, keys: Collection[int]) -> None:
         """Delete what was taken."""
+        counts = self._counts.copy() if keys else self._counts
         for key in keys:
             for queue, size in connection.execute(
                 "DELETE FROM inbox WHERE key = ? RETURNING queue, length(body)", (key,)
             ).fetchall():
-                self._counts.add(key >> _NUMBER_BITS, queue, -1, -size)
+                counts.add(key >> _NUMBER_BITS, queue, -1, -size)
+        self._counts = counts
 
 
 class Counts:
