@@ -13,7 +13,10 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from rataccess.errors import MissingExtra
 
 if TYPE_CHECKING:
     import httpx
@@ -30,20 +33,27 @@ def client(
 ) -> httpx.AsyncClient:
     """A client that does what it is told and nothing else.  `timeout` (s) is for each step of a request.  Blocks for
     some milliseconds, reading certificates."""
-    import httpx
-
+    module = _httpx()
     for name in ("httpx", "httpcore"):  # they log URLs and headers
         logging.getLogger(name).setLevel(logging.WARNING)
-    made = httpx.AsyncClient(
+    made: httpx.AsyncClient = module.AsyncClient(
         verify=ssl.create_default_context(cafile=ca_file),
         timeout=timeout,
         follow_redirects=False,
         trust_env=False,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None if keep_alive else 0),
+        limits=module.Limits(max_connections=None, max_keepalive_connections=None if keep_alive else 0),
         headers={"user-agent": "rataccess"},
     )
     made.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return made
+
+
+def _httpx() -> ModuleType:
+    try:
+        import httpx
+    except ImportError as error:
+        raise MissingExtra("web-hooks and routes need the extra: pip install 'rataccess[services]'") from error
+    return httpx
 
 
 def told(error: Exception) -> str:
@@ -71,8 +81,7 @@ def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
 
 def url_mistakes(url: str) -> Iterator[str]:
     """What is wrong with a URL to send requests to."""
-    import httpx
-
+    httpx = _httpx()
     try:
         parsed = httpx.URL(url)
         if "%" in parsed.host:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from rataccess.clock import SystemClock
 from rataccess.config.check import Origin, check
-from rataccess.errors import ConfigurationError
+from rataccess.errors import ConfigurationError, MissingExtra
 from rataccess.services.calls import CallDesk, RouteSettings
 from rataccess.services.receivers import (
     MqttSettings,
@@ -141,3 +143,19 @@ def test_paths_start_at_the_folder_of_the_file() -> None:
     assert isinstance(mqtt, MqttSettings)
     assert (mqtt.ca_file, mqtt.key_file, mqtt.certificate_file) == ("/ca", "/etc/rataccess/k", "/etc/rataccess/c")
     assert absolute(PostgresqlSettings(name="a", url="x"), folder) == PostgresqlSettings(name="a", url="x")
+
+
+def test_client_libraries_are_imported_when_they_are_needed() -> None:
+    heavy = ["httpx", "psycopg", "aiomqtt", "paho", "tenacity", "fastapi"]
+    program = (
+        "import sys, rataccess.services.receivers, rataccess.services.calls;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(MissingExtra, match=r"rataccess\[services\]"):
+        CallDesk({"r": RouteSettings(url="http://x")}, "unused", SystemClock(), environ={})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from rataccess.config.check import refusal
-from rataccess.errors import ConfigurationError, ObjectError
+from rataccess.errors import ConfigurationError, MissingExtra, ObjectError
 from rataccess.objects import Object, decode
 from rataccess.services import http
 from rataccess.services.calls.settings import RouteSettings
@@ -88,6 +88,8 @@ def routes(settings: Mapping[str, RouteSettings], environ: Mapping[str, str] | N
     for name, each in settings.items():
         try:
             found[name] = Route(name, each, environ)
+        except MissingExtra:
+            raise
         except ConfigurationError as error:
             mistakes += str(error).splitlines()
     if mistakes:

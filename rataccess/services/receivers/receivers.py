@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rataccess.clock import Clock
 from rataccess.config.check import refusal
-from rataccess.errors import ConfigurationError
+from rataccess.errors import ConfigurationError, MissingExtra
 from rataccess.services import http
 from rataccess.services.receivers import mqtt
 from rataccess.services.receivers.base import Receiver
@@ -109,6 +109,8 @@ def made(settings: Sequence[ReceiverSettings], clock: Clock, environ: Mapping[st
     for index, each in enumerate(settings):
         try:
             receivers.append(_Maker(f"solution.receivers[{index}]", clock, environ).make(each))
+        except MissingExtra:
+            raise
         except ConfigurationError as error:
             mistakes += str(error).splitlines()
     if mistakes:
