@@ -106,7 +106,7 @@ class MqttReceiver(Receiver):
             raise RecordRefused(
                 f"a publication of {size} bytes is more than the broker takes ({largest})", too_large=True
             )
-        properties = _properties(key_of(record)) if self._v5 else None
+        properties = _client_type().properties(key_of(record)) if self._v5 else None
         return {"topic": topic, "payload": payload, "retain": self._settings.retain, "properties": properties}
 
     async def aclose(self) -> None:
@@ -187,16 +187,6 @@ async def _until_broken(client: Client) -> None:
     with contextlib.suppress(Exception):
         async for _ in client.messages:
             pass
-
-
-def _properties(key: str) -> Any:
-    from paho.mqtt.packettypes import PacketTypes
-    from paho.mqtt.properties import Properties
-
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.UserProperty = [("idempotency-key", key)]
-    properties.ContentType = "application/json"
-    return properties
 
 
 def _client_type() -> type[Client]:

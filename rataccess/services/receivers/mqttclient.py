@@ -11,6 +11,8 @@ import ssl
 from typing import Any
 
 import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from rataccess.errors import ReceiverDown
 from rataccess.services.receivers.settings import MqttSettings
@@ -46,6 +48,14 @@ class Client(aiomqtt.Client):
         """The reason code with which the broker closed the connection, where it gave one."""
         self.largest = LARGEST_PACKET
         """Bytes of the largest packet that the broker takes."""
+
+    @staticmethod
+    def properties(key: str) -> Properties:
+        """What goes with a publication (MQTT 5.0 section 3.3.2.3)."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.UserProperty = [("idempotency-key", key)]
+        properties.ContentType = "application/json"
+        return properties
 
     async def connect(self) -> None:
         """Connected when this returns; raises `ReceiverDown`."""
