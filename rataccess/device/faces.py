@@ -7,7 +7,6 @@ through that thread: the caller waits for the store alone, so that many threads 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Sequence
 
 from rataccess.channel import (
@@ -95,19 +94,7 @@ class Channel:
         return self._accept(self._channel.named(name, value, urgency))
 
     def _accept(self, new: NewRecord) -> Receipt:
-        outcome: list[AsyncReceipt | Exception] = []
-        waiting = threading.Lock()
-        waiting.acquire()
-
-        def done(result: AsyncReceipt | Exception) -> None:
-            outcome.append(result)
-            waiting.release()
-
-        self._channel.submit(new, done)
-        waiting.acquire()
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return Receipt(outcome[0], self._runner)
+        return Receipt(self._channel.accept_here(new), self._runner)
 
     def get(self, name: str, default: Object = None) -> Object:
         """The latest value of the named object; `default` where there is none."""

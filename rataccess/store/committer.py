@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from rataccess.errors import Closed
@@ -80,15 +81,19 @@ class Committer:
             if self._sleeping and not self._chain and self._leader is None:
                 self._ring()
 
-    def call(self, what: Any) -> Any:
-        """Have `what` committed, wait, and return its result or raise its error."""
+    def call(self, what: Any, then: Done | None = None) -> Any:
+        """Have `what` committed, wait, and return its result or raise its error.
+
+        `then` is given it first, in the committing thread, before anything is announced.
+        """
         results: list[Any] = []
+        done = results.append if then is None else partial(_both, then, results.append)
         if self._is_here():
-            self._run([(what, results.append)])
+            self._run([(what, done)])
         elif self._leads():
             left = True
             try:
-                left = self._run([(what, results.append)])
+                left = self._run([(what, done)])
             finally:
                 self._hand_back(left)
         else:
@@ -96,7 +101,7 @@ class Committer:
             turn.acquire()
 
             def told(result: Any) -> None:
-                results.append(result)
+                done(result)
                 self._chain.append(turn)
 
             self._push((what, told))
@@ -229,6 +234,13 @@ class Committer:
             group, self._items = self._items, []
         self._usual = min(max(len(group), 1), _MOST)
         return group
+
+
+def _both(first: Done, second: Done, result: Any) -> None:
+    try:
+        first(result)
+    finally:
+        second(result)
 
 
 def tell(callback: Callable[..., None], *arguments: Any) -> None:

@@ -82,13 +82,13 @@ class Store:
 
     # --- the outbox: in -----------------------------------------------------------------------------------------------
 
-    def enqueue(self, new: NewRecord) -> Accepted:
-        """Keep a record, numbered; blocking: it is on disk when this returns.
+    def enqueue(self, new: NewRecord, then: Callable[[Accepted | Exception], None] | None = None) -> Accepted:
+        """Keep a record, numbered; blocking: it is on disk when this returns.  `then` as `done` of `submit`.
 
         Raises `StoreFull` at a limit of the settings, `DiskFull` where it cannot be written, `ObjectError` where it can
         never be kept.  A record that was refused used up no number.
         """
-        accepted: Accepted = self._committer.call(new)
+        accepted: Accepted = self._committer.call(new, then)
         return accepted
 
     def submit(self, new: NewRecord, done: Callable[[Accepted | Exception], None]) -> None:

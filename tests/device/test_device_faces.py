@@ -37,6 +37,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 FOR_THE_DEVICE = {
+    "accept_here",
     "begin",
     "learn",
     "record",
