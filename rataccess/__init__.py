@@ -18,6 +18,7 @@ from rataccess.objects import ReceiptState, Service, Urgency
 from rataccess.transport import Hints
 
 if TYPE_CHECKING:
+    from rataccess.channel import InboundObject
     from rataccess.device import AsyncDevice, Device
     from rataccess.template import Bool, Bytes, Enum, Integer, Real, Scaled, Template, Text
 
@@ -30,6 +31,7 @@ __all__ = [
     "Device",
     "Enum",
     "Hints",
+    "InboundObject",
     "Integer",
     "RataccessError",
     "Real",
@@ -49,6 +51,10 @@ def __getattr__(name: str) -> object:
         import rataccess.device
 
         return getattr(rataccess.device, name)
+    if name == "InboundObject":
+        import rataccess.channel
+
+        return rataccess.channel.InboundObject
     if name in _TEMPLATE:
         import rataccess.template
 

@@ -68,7 +68,8 @@ class Inflow:
                 self._learn(record)
                 queue = self._queue(record.queue_id)
                 objects[record.number] = Inbound(record.number, queue, body, record.captured_at)
-        kept = self._keep(list(objects.values()), void)
+        # what is not the application's goes before: a full inbox has room left for it (rataccess/store/inbox.py)
+        kept = self._keep(sorted(objects.values(), key=lambda each: each.queue not in RESERVED_QUEUES), void)
         for number in [number for number in self._assemblies if number in self.received]:
             del self._assemblies[number]  # kept up to here: a store that refuses does not make the parts come again
         return kept

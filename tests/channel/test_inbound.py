@@ -8,7 +8,9 @@ import logging
 import pytest
 
 from rataccess.errors import Closed
-from rataccess.objects import Service
+from rataccess.exchange.inbound import Inflow
+from rataccess.objects import Service, Urgency, encode
+from rataccess.wire import Message, WireRecord
 from tests.channel.conftest import Make
 from tests.channel.rig import Rig
 
@@ -134,6 +136,19 @@ async def test_reserved_queues_never_show(rig: Rig) -> None:
     assert await rig.solution.dequeue(0) is None
     assert await rig.management.dequeue(0) is None
     assert rig.solution.get("x") == rig.management.get("x") == 1
+
+
+async def test_a_full_inbox_takes_what_is_not_the_application_s_from_a_mixed_message(make: Make) -> None:
+    rig = make(max_records=32)
+    for number in range(1, 28):
+        rig.arrive(number, "commands", number)
+    inflow = Inflow(Service.SOLUTION, rig.store)
+    records = [WireRecord(number, 8, Urgency.PROMPT, encode(number), None, "commands") for number in range(28, 31)]
+    records += [WireRecord(number, 0, Urgency.PROMPT, encode(["x", number]), None) for number in (31, 32)]
+    kept = inflow.take(Message(records=records))
+    assert [each.number for each in kept] == [31, 32]
+    rig.solution.objects_arrived(kept)
+    assert rig.solution.get("x") == 32
 
 
 async def test_an_application_that_never_acknowledges_does_not_lock_out_replies_and_environment(make: Make) -> None:
