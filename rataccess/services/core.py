@@ -40,6 +40,8 @@ _COUNT_EVERY = 1.0
 """Seconds between two times that counters are kept in a shared store: their rows are everybody's."""
 _AWAY_FOR = 1.0
 """Seconds without another attempt after the store's server could not be reached: an attempt holds up the event loop."""
+_SWEEP_EVERY = 60.0
+"""Seconds between two times that packets are removed whose time has passed."""
 _LOADED_AT_ONCE = 200
 """Sessions that a tick loads anew at most, so that a change of all does not hold up what comes in."""
 
@@ -104,7 +106,7 @@ class ServiceCore:
         self._counted = Counter(self.counters)
         self._counted_at = clock.monotonic()
         self._stamps = (0, 0)
-        self._away_until = clock.monotonic()
+        self._away_until = self._swept_at = clock.monotonic()
         holder = secrets.token_hex(4)
         known = by_id(templates)
         self._common = Common(service, store, settings, known, self.count, holder)
@@ -317,18 +319,26 @@ class ServiceCore:
     # --- unasked ------------------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Datagram]:
-        """Once a second while `busy`: unasked requests for devices that were heard a short while ago."""
-        self._sessions.look_around()
+        """Once a second while `busy`: unasked requests for devices that were heard a short while ago.
+
+        Raises the errors of the store; what waits still does.
+        """
         now = self._now()
+        if now.monotonic < self._away_until:
+            return []
+        self._sessions.look_around()
         for kid, session in list(self._recent.items()):
             if session.push_until < now.monotonic or self._sessions.in_memory(kid) is not session:
                 del self._recent[kid]
-        self._refresh(now)
-        datagrams = [
-            datagram
-            for session in list(self._recent.values())
-            if session.may_push(now.monotonic) and (datagram := self._push(session, now)) is not None
-        ]
+        try:
+            self._refresh(now)
+            datagrams = [found for each in list(self._recent.values()) if (found := self._push(each, now)) is not None]
+            if now.monotonic - self._swept_at >= _SWEEP_EVERY:
+                self._swept_at = now.monotonic
+                self.store.drop_packets(now.wall)
+        except StoreUnreachable:
+            self._away_until = self._clock.monotonic() + _AWAY_FOR
+            raise
         self.save_counters()
         return datagrams
 
@@ -373,7 +383,7 @@ class ServiceCore:
             raise
 
     def _push(self, session: Session, now: Now) -> Datagram | None:
-        body = session.push(now)
+        body = session.push(now) if session.may_push(now.monotonic) else None
         return None if body is None else self._pushes.request(session, body)
 
     def send_packet(self, kid: bytes, data: bytes) -> Datagram | None:

@@ -228,3 +228,12 @@ def test_a_message_with_a_packet_and_records_keeps_its_limit(solution: World, si
         else:
             solution.clock.passed += 5
             assert all(len(datagram) <= 1152 for datagram, _ in solution.core.tick())
+
+
+def test_packets_that_nobody_fetched_are_swept_away(solution: World) -> None:
+    other, _ = solution.add("B2"), solution.add("A1")
+    solution.store.post_packet("A1", b"x", solution.clock.wall() + 5)
+    solution.clock.passed += 61
+    solution.ask(other)
+    solution.core.tick()
+    assert solution.rows("packets", "id") == []
