@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from rataccess.clock import Clock
 from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, StoreCorrupt, StoreError, StoreUnreachable
 from rataccess.objects import Service
-from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, Response, peek
+from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, peek
 from rataccess.services.filing import file_known
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.pushes import Pushes
@@ -28,6 +27,8 @@ from rataccess.services.session import Common, Now, Session
 from rataccess.services.sessions import Sessions
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, ServiceStore
+from rataccess.services.taking import Answer, Batch, Datagram, Genuine
+from rataccess.services.tally import Tally
 from rataccess.template import Template
 
 logger = logging.getLogger("rataccess.services")
@@ -45,39 +46,7 @@ _SWEEP_EVERY = 60.0
 _LOADED_AT_ONCE = 200
 """Sessions that a tick loads anew at most, so that a change of all does not hold up what comes in."""
 
-Datagram = tuple[bytes, Hashable]
-"""Bytes, and an address that means something to the caller only; its `str` tells it from others."""
-
-
-@dataclass(slots=True)
-class _Genuine:
-    """A datagram that proves who sent it; not yet struck out."""
-
-    session: Session
-    address: Hashable
-    request: Request | None = None
-    response: Response | None = None
-    key: Hashable | None = None
-
-
-@dataclass(slots=True)
-class _Answer:
-    session: Session
-    request: Request
-    code: int
-    body: bytes
-    address: Hashable
-    key: Hashable | None
-
-
-@dataclass(slots=True)
-class _Batch:
-    now: Now
-    changes: Changes = field(default_factory=Changes)
-    sessions: dict[bytes, Session] = field(default_factory=dict)
-    answers: list[_Answer] = field(default_factory=list)
-    again: list[Datagram] = field(default_factory=list)
-    """Answers of before, for confirmable requests that came twice."""
+__all__ = ["Datagram", "ServiceCore"]
 
 
 class ServiceCore:
@@ -96,14 +65,14 @@ class ServiceCore:
         """`templates` are those of the configuration: what devices have told of theirs goes before."""
         self.service = service
         self.store = store
-        self.counters: Counter[str] = Counter(store.counters())
+        self._tally = Tally(store)
+        self.counters = self._tally.counters
         self.on_calls: Callable[[], None] | None = None
         """Called after each commit that brought calls."""
         self.on_records: Callable[[], None] | None = None
         """Called after each commit that brought records or packets."""
         self._settings = settings
         self._clock = clock
-        self._counted = Counter(self.counters)
         self._counted_at = clock.monotonic()
         self._stamps = (0, 0)
         self._away_until = self._swept_at = clock.monotonic()
@@ -122,7 +91,7 @@ class ServiceCore:
     @property
     def busy(self) -> bool:
         """Whether a device was heard a short while ago, so that `tick` has something to do."""
-        return bool(self._recent) or self.counters != self._counted
+        return bool(self._recent) or self._tally.changed
 
     # --- batches ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +127,7 @@ class ServiceCore:
         return [answer for datagram in datagrams for answer in self.process([datagram])]
 
     def _process(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
-        batch, genuine = _Batch(self._now()), list[_Genuine]()
+        batch, genuine = Batch(self._now()), list[Genuine]()
         for data, address in datagrams:
             found = self._open(data, address, batch)
             if found is not None:
@@ -167,7 +136,7 @@ class ServiceCore:
             self._take_all(genuine, batch)
         return batch.again + [self._protect(answer) for answer in batch.answers]
 
-    def _take_all(self, genuine: list[_Genuine], batch: _Batch) -> None:
+    def _take_all(self, genuine: list[Genuine], batch: Batch) -> None:
         """The transaction."""
         try:
             with self.store.transaction():
@@ -177,6 +146,7 @@ class ServiceCore:
                         self._take(each, batch)
                 self._commit(batch)
         except BaseException:
+            self._tally.give_back(batch.counted)
             for each in genuine:
                 self._forget(each.session.kid)
             raise
@@ -214,20 +184,19 @@ class ServiceCore:
                 self._forget(session.kid)
         return unusable
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: Batch) -> None:
         if not batch.sessions and not batch.changes.kept:
             return  # nothing but what was seen before
         for session in batch.sessions.values():
             session.save(batch.now.wall, batch.changes)
-        counted: dict[str, int] = {}
         if not self.store.shared or batch.now.monotonic - self._counted_at >= _COUNT_EVERY:
             self._counted_at = batch.now.monotonic
-            counted = self._uncounted()
-        self.store.commit(batch.changes, counted)
+            batch.counted = self._tally.take()
+        self.store.commit(batch.changes, batch.counted)
 
     # --- telling what is genuine ----------------------------------------------------------------------------------------
 
-    def _open(self, data: bytes, address: Hashable, batch: _Batch) -> _Genuine | None:
+    def _open(self, data: bytes, address: Hashable, batch: Batch) -> Genuine | None:
         try:
             header = peek(data)
         except ProtectionFailed:
@@ -240,7 +209,7 @@ class ServiceCore:
         self.count("empty messages and resets")
         return None
 
-    def _open_request(self, data: bytes, address: Hashable, header: Header, batch: _Batch) -> _Genuine | None:
+    def _open_request(self, data: bytes, address: Hashable, header: Header, batch: Batch) -> Genuine | None:
         session = self._sessions.find(header.kid)
         if session is None:
             self.count("requests of revoked devices" if self._sessions.is_revoked(header.kid) else _UNKNOWN)
@@ -260,18 +229,18 @@ class ServiceCore:
             self._count_refused(error)
             return None
         self._sessions.keep(session)
-        return _Genuine(session, address, request=request, key=key)
+        return Genuine(session, address, request=request, key=key)
 
-    def _open_response(self, data: bytes, address: Hashable, header: Header) -> _Genuine | None:
+    def _open_response(self, data: bytes, address: Hashable, header: Header) -> Genuine | None:
         found = self._pushes.open(data, header.token, self._sessions)
-        return None if found is None else _Genuine(found[0], address, response=found[1])
+        return None if found is None else Genuine(found[0], address, response=found[1])
 
     def _count_refused(self, error: ProtectionFailed) -> None:
         self.count("replayed requests" if "seen before" in str(error) else "forged requests")
 
     # --- taking ---------------------------------------------------------------------------------------------------------
 
-    def _take(self, each: _Genuine, batch: _Batch) -> None:
+    def _take(self, each: Genuine, batch: Batch) -> None:
         session, request, response = each.session, each.request, each.response
         if request is not None:
             try:
@@ -283,14 +252,14 @@ class ServiceCore:
         session.heard(each.address, batch.now)
         if request is not None:
             code, body = self._serve(session, request, batch)
-            batch.answers.append(_Answer(session, request, code, body, each.address, each.key))
+            batch.answers.append(Answer(session, request, code, body, each.address, each.key))
         elif response is not None:
             try:
                 session.apply(response.body, batch.now, batch.changes)
             except ObjectError:
                 self.count("malformed messages")
 
-    def _serve(self, session: Session, request: Request, batch: _Batch) -> tuple[int, bytes]:
+    def _serve(self, session: Session, request: Request, batch: Batch) -> tuple[int, bytes]:
         if request.path:
             self.count("requests to another path")
             return NOT_FOUND, b""
@@ -305,7 +274,7 @@ class ServiceCore:
         self.count("messages")
         return CHANGED, session.answer(message, request.token, batch.now)
 
-    def _protect(self, answer: _Answer) -> Datagram:
+    def _protect(self, answer: Answer) -> Datagram:
         """The datagram of an answer whose request is struck out on disk: it takes the nonce of the request."""
         context, message_id = answer.session.context, self._pushes.next_message_id()
         data = context.protect_response(answer.request, answer.code, answer.body, message_id=message_id)
@@ -399,26 +368,11 @@ class ServiceCore:
 
     def count(self, cause: str) -> None:
         """Count one event; counters are kept with the next commit, in a shared store once a second."""
-        self.counters[cause] += 1
+        self._tally.count(cause)
 
     def save_counters(self) -> None:
         """Keep the counters now; what the store refuses is kept later."""
-        counted = Counter(self._counted)
-        uncounted = self._uncounted()
-        if uncounted:
-            try:
-                self.store.commit(Changes(), uncounted)
-            except StoreCorrupt:
-                raise
-            except StoreError as error:
-                self._counted = counted
-                logger.warning("counters were not kept: %s", error)
-
-    def _uncounted(self) -> dict[str, int]:
-        changed = {name: value - self._counted[name] for name, value in self.counters.items()}
-        changed = {name: value for name, value in changed.items() if value}
-        self._counted.update(changed)
-        return changed
+        self._tally.save()
 
     def _now(self) -> Now:
         return Now(self._clock.wall(), self._clock.monotonic())
