@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     chosen = [each for each in ALL if not asked.names or any(each.name.startswith(name) for name in asked.names)]
     if not chosen:
-        print(f"no such bench; there are: {', '.join(each.name for each in ALL)}", file=sys.stderr)
+        print(f"no such bench; there are: {', '.join(each.name for each in ALL)}", file=sys.stderr)  # noqa: T201
         return 2
     asked.out.mkdir(parents=True, exist_ok=True)
     results = _former(asked.out / RESULTS) if asked.names else {}

@@ -65,6 +65,8 @@ class Bench(ABC):
     metrics: ClassVar[Sequence[Metric]]
     runs: ClassVar[int] = 7
     quick_runs: ClassVar[int] = 2
+    beside: ClassVar[int] = 8
+    """Most runs that go on beside the others, of contenders that mostly wait."""
     ratio_of: ClassVar[str | None] = None
     """The metric of which the table also gives the ratio to the first contender of ours; default: the first metric."""
 

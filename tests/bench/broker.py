@@ -54,4 +54,3 @@ def running(desk: Desk, host: str = "127.0.0.1", inside: str | None = None) -> I
     with Program([program, "-c", str(folder / "mosquitto.conf")], inside=inside, log=folder / "log") as broker:
         listening(broker, port, "tcp", inside)
         yield Broker(host, port, watch, certificate)
-

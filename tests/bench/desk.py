@@ -53,7 +53,7 @@ class Desk:
 
     def say(self, text: str) -> None:
         """One line of progress."""
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)  # noqa: T201
 
     def room(self, name: str) -> Path:
         """A new, empty folder."""

@@ -82,7 +82,9 @@ def free_port(kind: int = socket.SOCK_DGRAM) -> int:
 class Fleet:
     """Services that run, and a device that can be started with `config`."""
 
-    def __init__(self, desk: Desk, *, host: str = "127.0.0.1", inside: str | None = None, links: str = LOOPBACK) -> None:
+    def __init__(
+        self, desk: Desk, *, host: str = "127.0.0.1", inside: str | None = None, links: str = LOOPBACK
+    ) -> None:
         """`inside`: the namespace of the services."""
         self.folder = desk.room("fleet")
         self.state = self.folder / "device"
@@ -109,7 +111,7 @@ class Fleet:
         for record in self.records():
             body = decode(record.body)
             if isinstance(body, dict):
-                found.append((body, record.received_at))  # type: ignore[arg-type]
+                found.append((body, record.received_at))
         return found
 
     def records(self) -> list[admin.ReceivedRecord]:

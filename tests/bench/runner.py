@@ -48,7 +48,7 @@ def run_bench(bench: Bench, desk: Desk) -> dict[str, Any]:
     except Unavailable as error:
         out["skipped"] = str(error)
         desk.say(f"  skipped: {error}")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a bench may fail in any way; the others go on
         out["skipped"] = f"failed: {_reason(error)}"
         desk.say(f"  {out['skipped']}")
     out["contenders"] = {name: result.plain() for name, result in results.items()}
@@ -59,7 +59,7 @@ def run_bench(bench: Bench, desk: Desk) -> dict[str, Any]:
 def _rounds(bench: Bench, desk: Desk, contenders: Sequence[Contender], results: dict[str, Result]) -> None:
     runs = bench.quick_runs if desk.quick else bench.runs
     waiting = [each for each in contenders if each.waits]
-    with ThreadPoolExecutor(max_workers=max(1, len(waiting) * runs)) as pool:
+    with ThreadPoolExecutor(max_workers=bench.beside) as pool:
         beside = [(each, pool.submit(each.run)) for each in waiting for _ in range(_runs(each, runs, desk))]
         for number in range(runs):
             for each in turned([each for each in contenders if not each.waits], number):
@@ -102,9 +102,8 @@ def _note(contender: Contender, error: Exception, result: Result, desk: Desk) ->
     result.failures.append(_reason(error))
     desk.say(f"  {contender.name} failed: {result.failures[-1]}")
     if not isinstance(error, Unavailable):
-        (desk.build / "bench-failures.log").open("a").write(
-            f"{contender.name}: {''.join(traceback.format_exception(error))}\n"
-        )
+        with (desk.build / "bench-failures.log").open("a") as log:
+            log.write(f"{contender.name}: {''.join(traceback.format_exception(error))}\n")
 
 
 def _reason(error: Exception) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench
-from tests.bench.benches import at_port, drain, enqueue, imports, load, switching, wire_bytes
+from tests.bench.benches import at_port, client_cost, drain, enqueue, imports, load, quiet, switching, wire_bytes
 
 ALL: tuple[type[Bench], ...] = (
     wire_bytes.OneByOne,
     wire_bytes.Batch,
     wire_bytes.Day,
-    switching.CarrierLoss,
-    switching.SilentLoss,
+    switching.Switching,
+    quiet.Jitter,
+    quiet.Idle,
     drain.Drain,
+    client_cost.Start,
     enqueue.EnqueueOne,
     enqueue.EnqueueMany,
     at_port.AtPorts,
+    client_cost.Cost,
+    client_cost.Resident,
     imports.Imports,
     load.Load,
 )

@@ -19,8 +19,10 @@ class AtPorts(Bench):
     name = "at"
     title = "AT port"
     text = (
-        "A modem program in C on a pseudo terminal. *trip*: median of 2,000 `AT+CSQ`; *lines*: lines a second of replies of 5,000 lines, "
-        "each held against the table of unsolicited codes; *share*: of one core while 16 bytes come every 1.389 ms, as a UART "
+        "A modem program in C on a pseudo terminal. *trip*: median of 2,000 `AT+CSQ`; *lines*: lines a second "
+        "of replies of 5,000 lines, "
+        "each held against the table of unsolicited codes; *share*: of one core while 16 bytes come every 1.389 "
+        "ms, as a UART "
         "at 115,200 baud delivers them. On a real line of that speed the wire takes 3.5 ms a round trip."
     )
     metrics = (
@@ -36,7 +38,9 @@ class AtPorts(Bench):
         modem = compiled(desk)
         yield [
             Contender("rataccess", partial(self._run, desk, modem, ""), "AtPort with the Quectel table"),
-            Contender("python-gsmmodem-new", partial(self._run, desk, modem, "gsmmodem"), "SerialComms; 500 lines a reply"),
+            Contender(
+                "python-gsmmodem-new", partial(self._run, desk, modem, "gsmmodem"), "SerialComms; 500 lines a reply"
+            ),
             Contender("async-gsm-modem", partial(self._run, desk, modem, "async-gsm"), "ATModem; 500 lines a reply"),
             Contender("bare os.read", partial(self._run, desk, modem, "bare"), "blocking, split at CR LF, no meaning"),
         ]

@@ -23,7 +23,9 @@ METRICS = (
     Metric("syncs", "syncs/record"),
     Metric("written", "B written/record"),
 )
-_TABLE = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range)$", re.MULTILINE)
+_TABLE = re.compile(
+    r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range)$", re.MULTILINE
+)
 _NO_LINK = """\
 [device]
 serial_number = "BENCH-1"
@@ -49,9 +51,12 @@ class Enqueue(Bench):
     producers = 1
     total = 2000
     text = (
-        "Every put is on disk when it returns, where the contender's settings promise that; `syncs/record` tells whether they "
-        "do: well below one with one producer is not power-safe. A file system on a virtual disk; on an SD card syncs "
-        "and bytes decide. `Device.enqueue` is the public call with encoding, checks and receipt; `store` is the outbox alone."
+        "Every put is on disk when it returns, where the contender's settings promise that; `syncs/record` "
+        "tells whether they "
+        "do: well below one with one producer is not power-safe. A file system on a virtual disk; on an SD card "
+        "syncs "
+        "and bytes decide. `Device.enqueue` is the public call with encoding, checks and receipt; `store` is "
+        "the outbox alone."
     )
 
     @contextlib.contextmanager
@@ -85,7 +90,7 @@ class Enqueue(Bench):
         out = folder / "strace.txt"
         wrapper = [strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", str(out)]
         with self._program(desk, whose, kind, folder, self.total, wrapper) as program:
-            count = program.hear()["count"]
+            count = float(program.hear()["count"])
             program.process.wait(60)
         return sum(map(int, _TABLE.findall(out.read_text()))) / count
 

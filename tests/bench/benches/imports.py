@@ -32,7 +32,8 @@ class Imports(Bench):
     title = "Import"
     text = (
         "A fresh process each; page cache warm. Instructions are counted by valgrind (callgrind), those of the bare "
-        "interpreter taken off: they do not vary, so one run. `rataccess, device` is all that a device with an IP link needs "
+        "interpreter taken off: they do not vary, so one run. `rataccess, device` is all that a device with an "
+        "IP link needs "
         "before it opens anything."
     )
     metrics = (

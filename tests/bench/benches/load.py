@@ -36,10 +36,14 @@ class Load(Bench):
     name = "load"
     title = "Services: messages a second and their cost"
     text = (
-        "One solution service; 100, 1,000 and 10,000 devices with keys of their own send messages of one record in turn, 256 "
-        "under way, each answered once it is committed (SQLite: WAL, synchronous=FULL; PostgreSQL: as it comes, fsync on). "
-        "The generator, which opens every answer, and the database run on the same two cores. *cpu* is the service's, "
-        "*database* what PostgreSQL's processes take besides. *first* is the first message of every device, when the service "
+        "One solution service; 100, 1,000 and 10,000 devices with keys of their own send messages of one record "
+        "in turn, 256 "
+        "under way, each answered once it is committed (SQLite: WAL, synchronous=FULL; PostgreSQL: as it comes, "
+        "fsync on). "
+        "The generator, which opens every answer, and the database run on the same two cores. *cpu* is the "
+        "service's, "
+        "*database* what PostgreSQL's processes take besides. *first* is the first message of every device, "
+        "when the service "
         "makes its session; once for each row. Sessions are kept for all (`sessions = 16384`)."
     )
     metrics = (
@@ -135,4 +139,3 @@ def enrol(path: Path, count: int) -> None:
 
 def _missing(reason: str) -> Values:
     raise Unavailable(reason)
-

@@ -19,7 +19,7 @@ async def main(path: str) -> None:
     async def ask(command: str) -> int:
         return len((await port.run(Command(command, prefixes=("+CSQ:", "+QSCAN:", "+QSC:"), timeout=60.0))).lines)
 
-    print(json.dumps(await measure(ask)), flush=True)
+    print(json.dumps(await measure(ask)), flush=True)  # noqa: T201
     await port.aclose()
 
 

@@ -54,4 +54,4 @@ def store(folder: Path) -> Iterator[Callable[[], Any]]:
 if __name__ == "__main__":
     logging.disable()
     with {"device": device, "store": store}[sys.argv[1]](Path(sys.argv[2])) as put:
-        print(json.dumps(measure(put, int(sys.argv[3]), int(sys.argv[4]))), flush=True)
+        print(json.dumps(measure(put, int(sys.argv[3]), int(sys.argv[4]))), flush=True)  # noqa: T201

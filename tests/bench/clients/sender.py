@@ -21,10 +21,11 @@ from rataccess.channel import AsyncChannel, AsyncReceipt
 from tests.bench import series
 
 QUEUE = "readings"
+DEFINED: set[int] = set()
 
 
 def say(**what: object) -> None:
-    print(json.dumps(what), flush=True)
+    print(json.dumps(what), flush=True)  # noqa: T201
 
 
 def template_for(value: dict[str, Any]) -> Any:
@@ -42,7 +43,11 @@ async def accept(channel: AsyncChannel, value: dict[str, Any], captured_at: floa
         record = dataclasses.replace(record, captured_at=captured_at)
     waiter: asyncio.Future[AsyncReceipt | Exception] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
-    channel.submit(record, lambda outcome: loop.call_soon_threadsafe(waiter.set_result, outcome) and None)
+
+    def done(outcome: AsyncReceipt | Exception) -> None:
+        loop.call_soon_threadsafe(waiter.set_result, outcome)
+
+    channel.submit(record, done)
     outcome = await waiter
     if isinstance(outcome, Exception):
         raise outcome
@@ -87,8 +92,10 @@ async def obey(device: AsyncDevice, command: dict[str, Any]) -> None:
     extra: dict[str, Any] = {}
     if command.get("template"):
         extra["template"] = template_for(values[0])
-        await channel.define(extra["template"])  # type: ignore[attr-defined,unused-ignore]
-        await device.flush(30)
+        if extra["template"].id not in DEFINED:
+            DEFINED.add(extra["template"].id)
+            await channel.define(extra["template"])
+            await device.flush(30)
     began, cpu = time.time(), time.process_time()
     deed = {"one": one_by_one, "batch": batch, "backlog": backlog}[command["do"]]
     await deed(channel, values, extra, command.get("pause", 0.0))

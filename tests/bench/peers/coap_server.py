@@ -17,7 +17,7 @@ from coap_common import context  # type: ignore[import-not-found,unused-ignore]
 from lines import say  # type: ignore[import-not-found,unused-ignore]
 
 
-class Readings(aiocoap.resource.Resource):
+class Readings(aiocoap.resource.Resource):  # type: ignore[misc,unused-ignore]
     async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
         at = time.time()
         try:

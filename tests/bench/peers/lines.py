@@ -15,7 +15,7 @@ from typing import Any
 
 def say(**what: object) -> None:
     """One line to the bench."""
-    print(json.dumps(what), flush=True)
+    print(json.dumps(what), flush=True)  # noqa: T201
 
 
 def commands() -> Iterator[dict[str, Any]]:

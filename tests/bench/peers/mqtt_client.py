@@ -12,6 +12,7 @@ import threading
 import time
 
 import paho.mqtt.client as mqtt
+import paho.mqtt.enums
 from lines import commands, event, payloads, say  # type: ignore[import-not-found,unused-ignore]
 
 TOPIC = "readings"
@@ -19,7 +20,7 @@ BEGAN = time.time()
 
 
 def main(host: str, port: int, authority: str, keepalive: int, in_flight: int = 20, backlog: int = 0) -> None:
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="BENCH-1", protocol=mqtt.MQTTv311)
+    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id="BENCH-1", protocol=mqtt.MQTTv311)
     if authority != "-":
         client.tls_set(authority)
     client.max_inflight_messages_set(in_flight)

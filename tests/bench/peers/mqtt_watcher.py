@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import paho.mqtt.client as mqtt
+import paho.mqtt.enums
 from lines import say  # type: ignore[import-not-found,unused-ignore]
 
 
@@ -21,7 +22,7 @@ def arrived(client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) ->
 
 
 def main(port: int) -> None:
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="watcher")
+    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id="watcher")
     client.on_message = arrived
     client.on_subscribe = lambda *_: say(ready=True)
     client.connect("127.0.0.1", port, 60)
