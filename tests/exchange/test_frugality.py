@@ -15,6 +15,8 @@ from rataccess.store.store import Store
 from tests.exchange.test_exchange_odd import ONE, exchange_of
 from tests.system.test_invariants import in_virtual_time, until_delivered, world
 
+COSTLY = {"sat": "order = 1\ncost_per_byte = 0.01"}
+
 
 def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
     """One entry for each call of a method from now on."""
@@ -63,6 +65,19 @@ def test_what_was_delivered_is_written_down_soon_although_nothing_follows() -> N
             await asyncio.sleep(1)
             assert not any(count for count, _ in made.device.store.depth().values())
             assert not exchange_of(made).staging.items
+
+    in_virtual_time(scene())
+
+
+def test_what_was_delivered_over_a_link_that_costs_is_written_down_at_once() -> None:
+    async def scene() -> None:
+        async with world(links=COSTLY) as made:
+            assert made.device
+            receipt = await made.device.solution.enqueue({"n": 1}, queue="readings")
+            made.accepted[receipt.number] = {"n": 1}
+            assert await receipt.wait(5) is ReceiptState.DELIVERED
+            await asyncio.sleep(0)
+            assert not any(count for count, _ in made.device.store.depth().values())
 
     in_virtual_time(scene())
 
