@@ -10,11 +10,10 @@ import pytest
 
 from tests.receivers.receiver_world import Records
 from tests.servers.mosquitto import mosquitto, mosquitto_server
-from tests.servers.postgres import postgres, postgres_url
 
 asyncio.set_event_loop(None)  # or looptime's plug-in makes one that nobody closes
 
-__all__ = ["mosquitto", "mosquitto_server", "postgres", "postgres_url", "records"]
+__all__ = ["mosquitto", "mosquitto_server", "records"]
 
 
 @pytest.fixture

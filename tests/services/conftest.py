@@ -9,8 +9,6 @@ import pytest
 
 from rataccess.objects import Service
 from rataccess.services.store import ServiceStore, open_store
-from tests.servers.postgres import postgres as postgres
-from tests.servers.postgres import postgres_url as postgres_url
 from tests.services.service_world import World
 
 
