@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.services.conftest import postgres, postgres_url, store_url
+from tests.services.conftest import store_url
 
-__all__ = ["postgres", "postgres_url", "store_url"]
+__all__ = ["store_url"]
