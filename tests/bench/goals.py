@@ -29,8 +29,8 @@ class Goal:
     least: float | None = None
     against: tuple[str, str] | None = None
     """Bench and contender to whose median of the same metric the ratio is taken."""
-    factor: float = 1.0
-    """The metric is multiplied by this first."""
+    inverse: bool = False
+    """The ratio is the peer's by ours: how many times ahead we are where less is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,15 @@ GOALS: tuple[Goal, ...] = (
     Goal(
         "60 x fewer bytes in batches of 60 than MQTT/TLS an event",
         *("bytes-batch", TEMPLATE, "bytes", "x"),
-        most=1 / 60,
+        least=60,
+        inverse=True,
         against=("bytes-one", "paho-mqtt TLS"),
     ),
     Goal(
         "60 x fewer bytes in a day's batch than MQTT/TLS an event",
         *("bytes-day", f"{TEMPLATE}, noisy", "bytes", "x"),
-        most=1 / 60,
+        least=60,
+        inverse=True,
         against=("bytes-one", "paho-mqtt TLS"),
     ),
     Goal("age after carrier loss: one way and 10 ms", "loss", "rataccess, carrier", "age", "ms", most=40),
@@ -81,14 +83,16 @@ GOALS: tuple[Goal, ...] = (
     Goal(
         "5 x ahead of MPTCP after carrier loss",
         *("loss", "rataccess, carrier", "age", "x"),
-        most=1 / 5,
+        least=5,
+        inverse=True,
         against=("loss", "MPTCP, carrier"),
     ),
     Goal("age after silent loss: 150 ms, one way and 10 ms", "loss", "rataccess, silent", "age", "ms", most=190),
     Goal(
         "ahead of MPTCP after silent loss",
         *("loss", "rataccess, silent", "age", "x"),
-        most=1,
+        least=1,
+        inverse=True,
         against=("loss", "MPTCP, silent"),
     ),
     Goal("no byte on an idle link", "idle", "rataccess, two links", "bytes", "B/hour", most=0),
@@ -133,8 +137,12 @@ def judge(results: Measured) -> Iterator[Verdict]:
         value = _median(results, goal.bench, goal.contender, goal.metric)
         if value is not None and goal.against is not None:
             peer = _median(results, *goal.against, goal.metric)
-            value = None if peer is None else ratio(value, peer)
-        yield Verdict(goal, None if value is None else value * goal.factor)
+            value = None if peer is None else _compared(goal, value, peer)
+        yield Verdict(goal, value)
+
+
+def _compared(goal: Goal, ours: float, peer: float) -> float:
+    return ratio(peer, ours) if goal.inverse else ratio(ours, peer)
 
 
 def _median(results: Measured, bench: str, contender: str, metric: str) -> float | None:

@@ -76,7 +76,8 @@ def _goal_row(verdict: Verdict) -> str:
     goal = verdict.goal
     how = f"median of {goal.contender}, {goal.bench}"
     if goal.against:
-        how += f", by that of {goal.against[1]}" + (f", {goal.against[0]}" if goal.against[0] != goal.bench else "")
+        peer = goal.against[1] + (f", {goal.against[0]}" if goal.against[0] != goal.bench else "")
+        how = f"median of {peer}, by that of {goal.contender}" if goal.inverse else f"{how}, by that of {peer}"
     limit = f"<= {shown(goal.most)}" if goal.most is not None else f">= {shown(goal.least or 0)}"
     measured = "-" if verdict.measured is None else f"{shown(verdict.measured)} {goal.unit}"
     return f"| {goal.name} | {how} | {limit} {goal.unit} | {measured} | {verdict.text()} |"
@@ -101,7 +102,6 @@ def table(kind: type[Bench], contenders: Mapping[str, Any]) -> Iterator[str]:
     """Contenders by metrics, and the ratio of ours to each by one of them."""
     metrics = [each for each in kind.metrics if any(each.name in found["values"] for found in contenders.values())]
     lead = next((each for each in metrics if each.name == (kind.ratio_of or kind.metrics[0].name)), None)
-    base = _base(contenders, lead.name) if lead else None
     heads = [f"{each.name}, {each.unit}" for each in metrics]
     yield f"| contender | {' | '.join(heads)} | {f'ours / it, {lead.name}' if lead else ''} | n | |"
     yield "|---" * (len(metrics) + 4) + "|"
@@ -109,6 +109,7 @@ def table(kind: type[Bench], contenders: Mapping[str, Any]) -> Iterator[str]:
         values = found["values"]
         cells = [Figure.of(values[each.name]).text() if values.get(each.name) else "-" for each in metrics]
         compared = "-"
+        base = _base(contenders, name, lead.name) if lead else None
         if lead and base is not None and values.get(lead.name):
             compared = shown(ratio(base, Figure.of(values[lead.name]).median))
         runs = max((len(each) for each in values.values()), default=0)
@@ -119,12 +120,12 @@ def table(kind: type[Bench], contenders: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {shown_name} | {' | '.join(cells)} | {compared} | {runs} | {_plain('; '.join(notes))} |"
 
 
-def _base(contenders: Mapping[str, Any], metric: str) -> float | None:
-    """The median of the first contender of ours that has one."""
-    for name, found in contenders.items():
-        if name.startswith(OURS) and found["values"].get(metric):
-            return Figure.of(found["values"][metric]).median
-    return None
+def _base(contenders: Mapping[str, Any], name: str, metric: str) -> float | None:
+    """The median of ours under the same condition (what stands last in the names), or of the first of ours."""
+    ours = {each: found for each, found in contenders.items() if each.startswith(OURS) and found["values"].get(metric)}
+    condition = name.rpartition(", ")[2]
+    alike = [found for each, found in ours.items() if each.rpartition(", ")[2] == condition] or list(ours.values())
+    return Figure.of(alike[0]["values"][metric]).median if alike else None
 
 
 def _plain(text: str) -> str:

@@ -9,15 +9,14 @@ HEAD = """
 # Benches
 
 `make bench` runs ours and its peers side by side, in one run, in turns: every contender has its turn in every round,
-and rounds
-begin with another each time. `make bench ARGS="loss at --quick"` runs some of them, quickly. The peers have a virtual
-environment of their own (`build/bench-venv`). This page is written by the run, from `results.json` beside it.
+and rounds begin with another each time. `make bench ARGS="loss at --quick"` runs some of them, quickly. The peers
+have a virtual environment of their own (`build/bench-venv`). This page is written by the run, from `results.json`
+beside it.
 
 How to read it: a figure is the median, with the least and most of `n` runs in brackets where they differ. Wall-clock
-times of a
-shared machine move by a factor of two between minutes; CPU time, bytes, syncs and instructions hardly do, and medians
-of interleaved runs can be compared within one run of this page only. Network benches use two namespaces joined by an emulator
-(`tests/bench/emulator.c`), where every packet is counted, IP headers included.
+times of a shared machine move by a factor of two between minutes; CPU time, bytes, syncs and instructions hardly do,
+and medians of interleaved runs can be compared within one run of this page only. Network benches use two namespaces
+joined by an emulator (`tests/bench/emulator.c`), where every packet is counted, IP headers included.
 """
 
 VERSIONS = {"ours": "Ours with", "peers": "Peers", "tools": "Tools"}
@@ -72,8 +71,7 @@ TAIL = """
 ## What is not measured
 
 - No real radio, modem, SIM, SD card, ARM processor or Raspberry Pi: everything ran on one virtual machine. A Pi Zero
-  takes about ten
-  times as long for what is CPU.
+  takes about ten times as long for what is CPU.
 - No random loss on the paths, no NAT that changes its mapping, no path that reorders; jitter and stalls only.
 - Power cuts: syncs are counted, the power was not cut.
 - The services over a network: generator, service and database share two cores here, so messages a second are a lower

@@ -106,13 +106,15 @@ class Resident(Bench):
     name = "resident"
     title = "Resident memory of a running client"
     text = (
-        "After 2,000 acknowledged records, of which ours keeps none. Ours: an IP interface and a (virtual) "
+        "After 2,000 acknowledged records (ours: 50 at a time), of which ours keeps none. Ours: an IP interface "
+        "and a (virtual) "
         "Quectel BG95 with "
         "its AT sockets, both attached. Peers: one connection, no link supervision, nothing durable."
     )
     metrics = (Metric("mb", "MB resident"),)
     runs = 7
     count = 2000
+    together = 50
 
     @contextlib.contextmanager
     def stage(self, desk: Desk) -> Iterator[Sequence[Contender]]:
@@ -133,8 +135,9 @@ class Resident(Bench):
                 stack.enter_context(_modem(desk, fleet))
             program = stack.enter_context(desk.client("sender", fleet.config))
             program.hear()
-            program.tell(json.dumps({"do": "batch", "series": "single", "count": self.count}))
-            program.hear()
+            for _ in range(self.count // self.together):  # all at once would measure the bench's own 2,000 tasks
+                program.tell(json.dumps({"do": "batch", "series": "single", "count": self.together}))
+                program.hear()
             if cellular:
                 _attached(fleet)
             return {"mb": processes.resident_mb(program.process.pid)}
