@@ -45,6 +45,10 @@ class UnknownDevice(ConfigurationError):
     """No device of that serial number was ever enrolled at this service."""
 
 
+class UnknownRecord(ConfigurationError):
+    """No such record stands aside at this service."""
+
+
 class MissingExtra(ConfigurationError, ImportError):
     """A driver, transport or tool needs a package that is not installed; the message names the extra to install."""
 

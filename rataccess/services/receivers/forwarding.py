@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from rataccess.clock import Clock
 from rataccess.errors import RataccessError, ReceiverDown, RecordRefused, StoreError
 from rataccess.link.backoff import exponential, usable
+from rataccess.services.receivers import aside
 from rataccess.services.receivers.base import Receiver, key_of
 from rataccess.services.receivers.choice import Choice
 from rataccess.services.storethread import StoreAccess
 
 if TYPE_CHECKING:
     from rataccess.services.store import ServiceStore, StoredRecord
+    from rataccess.services.store.aside import Aside
 
 logger = logging.getLogger("rataccess.services")
 
@@ -75,9 +77,12 @@ class Forwarding:
         *,
         name: str,
         kind: str = "",
+        from_now: bool = False,
         random: Random | None = None,
     ) -> None:
+        """`from_now`: where the store does not know the name, what it holds already is not for this receiver."""
         self.name, self.kind = name, kind
+        self._from_now = from_now
         self._receiver, self._choice, self._store, self._clock = receiver, choice, store, clock
         self._random = random or Random()
         self._told, self._closing = asyncio.Event(), asyncio.Event()
@@ -91,6 +96,9 @@ class Forwarding:
         self._waiting: list[StoredRecord] = []
         """Read and chosen, not yet taken."""
         self._read_to: str | None = None
+        self._again: Aside | None = None
+        """What is to be sent again next."""
+        self._again_at = -POLL
         self._size = receiver.most
         self._refusals = self._in_a_row = self._failures = self._delivered = self._set_aside = 0
         self._lag: int | None = None
@@ -173,6 +181,9 @@ class Forwarding:
         if not self._opened:
             await self._receiver.open(self._kept[1])
             self._opened = True
+        if self._again is not None:
+            await self._send_again(self._again)
+            return True
         if self._waiting:
             await self._deliver(self._waiting[: self._size])
             return True
@@ -188,6 +199,8 @@ class Forwarding:
         if not store.lease(f"receiver {self.name}"):
             return False
         if not self._held:
+            if self._from_now and self.name not in store.cursors():
+                store.move_cursor(self.name, newest(store))
             self._kept = store.cursor(self.name)
             self._position = self._read_to = self._kept[0]
             self._held = True
@@ -196,6 +209,8 @@ class Forwarding:
             self._waiting = self._choice.among(records, store)
             self._read_to = records[-1].position if records else self._position
         self._count(store, now)
+        if self._again is not None or now - self._again_at >= POLL:
+            self._again, self._again_at = aside.next_again(store, self.name), now
         return True
 
     def _count(self, store: ServiceStore, now: float) -> None:
@@ -215,11 +230,34 @@ class Forwarding:
         """What was read may be done already, or not be counted: the store's cursor says so."""
         self._held, self._waiting = False, []
 
-    async def _deliver(self, batch: list[StoredRecord]) -> None:
+    async def _send_again(self, refused: Aside) -> None:
+        """One that stood aside, alone and once: what is refused still stands aside again."""
+        reason, now = None, self._clock.wall()
+        if not await self._store.do(lambda store: self._choice.among([refused.record], store)):
+            reason = "it is not for this receiver any more"
+        else:
+            try:
+                await self._hand_over([refused.record])
+            except RecordRefused as error:
+                reason = str(error)
+        if reason is not None:
+            told = reason
+            await self._store.do(lambda store: aside.refused_again(store, self.name, refused.key, told, now))
+            logger.error("receiver %s refuses record %s again: %s", self.name, refused.key, reason)
+            return
+        await self._keep()
+        await self._store.do(lambda store: aside.taken(store, self.name, refused.key))
+        self._delivered += 1
+        logger.info("receiver %s has taken record %s, which had stood aside", self.name, refused.key)
+
+    async def _hand_over(self, batch: list[StoredRecord]) -> None:
         await self._receiver.prepare()
         if self._receiver.state != self._kept[1]:
             await self._keep()
         await self._receiver.deliver(batch)
+
+    async def _deliver(self, batch: list[StoredRecord]) -> None:
+        await self._hand_over(batch)
         self._taken(len(batch))
         self._delivered += len(batch)
         self._in_a_row = 0
@@ -286,6 +324,16 @@ class Forwarding:
             logger.warning("receiver %s: %s; again in %.1f s", self.name, reason, wait)
         self._error, self._retry_at, self._state = reason, self._clock.wall() + wait, "trying again"
         await self._close_receiver()
+        await self._wait_it_out(wait)
+
+    async def _wait_it_out(self, wait: float) -> None:
+        """Pause, counting now and then what piles up meanwhile."""
+        while wait > COUNT_EVERY and not self._closing.is_set():
+            await self._pause(COUNT_EVERY)
+            wait -= COUNT_EVERY
+            if self._held:
+                with contextlib.suppress(RataccessError):
+                    self._lag = await self._store.do(lambda store: store.backlog(self.name))
         await self._pause(wait)
 
     async def _close_receiver(self) -> None:
@@ -309,3 +357,12 @@ class Forwarding:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
+
+
+def newest(store: ServiceStore) -> str | None:
+    """The position behind which everything comes that is not to be read yet; `None` where the store has no record."""
+    database = store.database
+    backwards = ", ".join(f"{each} DESC" for each in database.order.split(", "))
+    statement = f"SELECT {database.position} FROM records AS r WHERE {database.after} ORDER BY {backwards} LIMIT 1"
+    found = store.execute(statement, database.place(None))
+    return str(found[0][0]) if found else None

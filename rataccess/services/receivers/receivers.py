@@ -70,7 +70,15 @@ class Receivers:
         for settings, receiver in zip(self._settings, self._receivers, strict=True):
             kind = str(settings.__struct_config__.tag)
             store = self._store(settings.name)
-            forwarding = Forwarding(receiver, Choice(settings), store, self._clock, name=settings.name, kind=kind)
+            forwarding = Forwarding(
+                receiver,
+                Choice(settings),
+                store,
+                self._clock,
+                name=settings.name,
+                kind=kind,
+                from_now=settings.start == "now",
+            )
             task = asyncio.create_task(forwarding.run(), name=f"receiver {settings.name}")
             self._running[task] = forwarding
 

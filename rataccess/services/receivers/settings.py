@@ -26,7 +26,9 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What every receiver has."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-    """Its position in the stream of records is kept under this name: a new name starts at the first record."""
+    """Its position in the stream of records is kept under this name: a new name begins anew."""
+    start: Literal["first", "now"] = msgspec.field(default="first", name="from")
+    """Where a receiver begins whose name the store does not know: at the first record it has, or with what comes now."""
     queues: Names | None = None
     """Only records of these queues; absent: of all."""
     devices: Names | None = None

@@ -38,13 +38,12 @@ class AsideFacet(Facet):
             (receiver, key, copy, reason, now),
         )
 
-    def aside(self, receiver: str | None = None, limit: int = 100) -> list[Aside]:
-        """What stands aside, of one receiver or of all, the oldest refusal first."""
-        where, parameters = ("", ()) if receiver is None else (" WHERE receiver = ?", (receiver,))
-        statement = (
-            f"SELECT receiver, key, record, reason, refused_at FROM aside{where} ORDER BY refused_at, key LIMIT ?"
-        )
-        return [_aside(*row) for row in self.database.execute(statement, (*parameters, limit))]
+    def aside(self, receiver: str | None = None, limit: int = 100, key: str | None = None) -> list[Aside]:
+        """What stands aside, of one receiver or of all, under one key or under any, the oldest refusal first."""
+        asked = [(column, value) for column, value in (("receiver", receiver), ("key", key)) if value is not None]
+        where = " AND ".join(f"{column} = ?" for column, _ in asked) or "1 = 1"
+        statement = f"SELECT receiver, key, record, reason, refused_at FROM aside WHERE {where} ORDER BY refused_at, key LIMIT ?"
+        return [_aside(*row) for row in self.database.execute(statement, (*(value for _, value in asked), limit))]
 
     def count_aside(self) -> dict[str, int]:
         """How many records stand aside, by receiver."""
