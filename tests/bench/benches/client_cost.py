@@ -115,16 +115,19 @@ class Resident(Bench):
     runs = 7
     count = 2000
     together = 50
+    beside = 3
 
     @contextlib.contextmanager
     def stage(self, desk: Desk) -> Iterator[Sequence[Contender]]:
         with broker.running(desk) as running:
             paho = ("mqtt_client", "127.0.0.1", running.port, running.authority, 60, 100)
             yield [
-                Contender("rataccess, Wi-Fi and cellular", partial(self._own, desk, True), "both links up"),
-                Contender("rataccess, one IP link", partial(self._own, desk, False)),
-                Contender("paho-mqtt TLS", lambda: self._peer(desk.peer(*paho), self.count), "one connection"),
-                Contender("aiocoap OSCORE", partial(self._aiocoap, desk), "one context; 300 records"),
+                Contender("rataccess, Wi-Fi and cellular", partial(self._own, desk, True), "both links up", waits=True),
+                Contender("rataccess, one IP link", partial(self._own, desk, False), waits=True),
+                Contender(
+                    "paho-mqtt TLS", lambda: self._peer(desk.peer(*paho), self.count), "one connection", waits=True
+                ),
+                Contender("aiocoap OSCORE", partial(self._aiocoap, desk), "one context; 300 records", waits=True),
             ]
 
     def _own(self, desk: Desk, cellular: bool) -> Values:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tests.bench.bench import Bench, Contender, Metric, Unavailable, Values
@@ -48,7 +50,6 @@ class Imports(Bench):
     @contextlib.contextmanager
     def stage(self, desk: Desk) -> Iterator[Sequence[Contender]]:
         own, peer = desk.own_python, desk.peer_python
-        bare = {python: self._instructions(python, "pass") for python in {own, peer}}
         device = "import rataccess.device"
         links = "import rataccess_drivers.ip.interface, rataccess_drivers.cellular.quectel"
         links += ", rataccess_transports.udp, rataccess_transports.at_socket"
@@ -62,21 +63,29 @@ class Imports(Bench):
             ("aioquic", peer, "import aioquic.asyncio", ""),
             ("pyroute2", peer, "from pyroute2 import IPRoute", ""),
         ]
-        self._counted: set[str] = set()
+        counted = self._count([(python, imports) for _, python, imports, _ in rows], (own, peer))
         yield [
-            Contender(name, partial(self._run, name, python, imports, bare[python]), note)
+            Contender(name, partial(self._run, counted.pop((python, imports), None), python, imports), note)
             for name, python, imports, note in rows
         ]
 
-    def _run(self, name: str, python: str, imports: str, bare: float | None) -> Values:
+    def _run(self, instructions: float | None, python: str, imports: str) -> Values:
         done = _python([python], _PROGRAM.format(imports=imports))
         values: dict[str, float] = json.loads(done.stdout)
-        if name not in self._counted:
-            self._counted.add(name)
-            counted = self._instructions(python, imports)
-            if counted is not None and bare is not None:
-                values["instructions"] = counted - bare
+        if instructions is not None:
+            values["instructions"] = instructions  # counted once: it does not vary
         return values
+
+    def _count(self, what: list[tuple[str, str]], pythons: Sequence[str]) -> dict[tuple[str, str], float]:
+        """Millions of instructions beyond the bare interpreter's; all at once, as they do not depend on who else runs."""
+        every = [*what, *((python, "pass") for python in set(pythons))]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            found = dict(zip(every, pool.map(lambda each: self._instructions(*each), every), strict=True))
+        return {
+            each: count - bare
+            for each in what
+            if (count := found[each]) is not None and (bare := found[each[0], "pass"]) is not None
+        }
 
     def _instructions(self, python: str, imports: str) -> float | None:
         """Millions; `None` without valgrind."""

@@ -55,7 +55,7 @@ class Load(Bench):
     )
     ratio_of = "cpu"
     sizes = (100, 1_000, 10_000)
-    messages = 4_000
+    messages = 3_000
 
     @contextlib.contextmanager
     def stage(self, desk: Desk) -> Iterator[Sequence[Contender]]:

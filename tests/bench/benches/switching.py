@@ -23,10 +23,10 @@ from tests.bench.lab import SERVER, Lab, _ip
 
 PERIOD = 0.25
 """Seconds between events."""
-_BEFORE = 2.0
+_BEFORE = 1.5
 _PATIENCE = 150.0
 """Seconds: paho-mqtt with its default keep-alive takes two minutes."""
-_LINGER = 1.0
+_LINGER = 0.7
 """Seconds after the first arrival in which what is older may still come."""
 _PORT = 4433
 Arrivals = Callable[[], list[tuple[int, float, float]]]
