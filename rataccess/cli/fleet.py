@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rataccess.cli.fleet_aside import aside_app
+from rataccess.cli.fleet_store import DEFAULT, Config, Json, OneOf, at_each, on, settings_of
 from rataccess.config import UrgencyName
-from rataccess.errors import ConfigurationError, KeyStoreError, ObjectError
+from rataccess.errors import KeyStoreError, ObjectError
 from rataccess.objects import Service
 
 fleet_app = typer.Typer(
@@ -23,14 +24,11 @@ fleet_app = typer.Typer(
 )
 env_app = typer.Typer(name="env", help="Environment variables of a fleet, or of one device.", no_args_is_help=True)
 fleet_app.add_typer(env_app)
+fleet_app.add_typer(aside_app)
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="services.toml")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Serial = Annotated[str, typer.Argument(help="The device's serial number.")]
-OneOf = Annotated[Service | None, typer.Option("--service", help="At this service only.")]
 Device = Annotated[str | None, typer.Option("--device", "-d", help="Of this device (its serial number).")]
 Fleet = Annotated[str | None, typer.Option("--fleet", "-f", help="Of this fleet.")]
-DEFAULT = Path("services.toml")
 
 
 @fleet_app.command("list")
@@ -39,7 +37,7 @@ def list_(config: Config = DEFAULT, service: OneOf = None, fleet: Fleet = None, 
     from rataccess.cli import fleet_show
     from rataccess.services import view
 
-    fleet_show.devices(_on(config, service, lambda store, found: view.devices(store, found, fleet=fleet)), as_json=json)
+    fleet_show.devices(on(config, service, lambda store, found: view.devices(store, found, fleet=fleet)), as_json=json)
 
 
 @fleet_app.command()
@@ -48,7 +46,7 @@ def show(serial_number: Serial, config: Config = DEFAULT, service: OneOf = None,
     from rataccess.cli import fleet_show
     from rataccess.services import view
 
-    fleet_show.one(_on(config, service, lambda store, found: view.device(store, found, serial_number)), as_json=json)
+    fleet_show.one(on(config, service, lambda store, found: view.device(store, found, serial_number)), as_json=json)
 
 
 @fleet_app.command()
@@ -61,7 +59,7 @@ def health(serial_number: Serial, config: Config = DEFAULT, json: Json = False) 
         view.must_be_known(store, serial_number)
         return view.health(store, serial_number)
 
-    fleet_show.health(serial_number, _on(config, Service.MANAGEMENT, work), as_json=json)
+    fleet_show.health(serial_number, on(config, Service.MANAGEMENT, work), as_json=json)
 
 
 @fleet_app.command()
@@ -79,7 +77,7 @@ def move(
 
     if bool(fleets) == none:
         raise typer.BadParameter("name the fleets, or say --none")
-    _at_each(config, service, lambda one, found: provisioning.set_fleets(found, one, serial_number, fleets or []))
+    at_each(config, service, lambda one, found: provisioning.set_fleets(found, one, serial_number, fleets or []))
     typer.echo(f"{serial_number} is in {', '.join(fleets) if fleets else 'no fleet'}")
 
 
@@ -103,7 +101,7 @@ def send(
             raise KeyStoreError(f"{serial_number} is revoked: nothing is sent to it any more")
         return admin.enqueue_inbound(store, serial_number, queue, item, urgency=urgency.urgency)
 
-    number = _on(config, service, work, usual=Service.SOLUTION)
+    number = on(config, service, work, usual=Service.SOLUTION)
     typer.echo(f"record {number} waits for {serial_number} in queue {queue}")
 
 
@@ -120,7 +118,7 @@ def revoke(
     if not yes:
         typer.confirm(f"{serial_number} can only come back with new keys.  Revoke it?", abort=True)
     done, errors = [], []
-    for one, found in _settings(config, service).items():
+    for one, found in settings_of(config, service).items():
         try:
             done.append(f"{one} ({provisioning.revoke_device(found, one, serial_number)} dropped)")
         except KeyStoreError as error:
@@ -136,7 +134,7 @@ def conflicts(config: Config = DEFAULT, json: Json = False) -> None:
     from rataccess.cli import fleet_show
     from rataccess.services import view
 
-    found = _on(config, Service.MANAGEMENT, lambda store, _: view.conflicts(store))
+    found = on(config, Service.MANAGEMENT, lambda store, _: view.conflicts(store))
     fleet_show.conflicts(found, as_json=json)
     raise typer.Exit(1 if found else 0)
 
@@ -158,7 +156,7 @@ def get(device: Device = None, fleet: Fleet = None, config: Config = DEFAULT, js
         view.must_be_known(store, device)
         return view.environment(store, device)
 
-    fleet_show.environment(_on(config, Service.MANAGEMENT, work), as_json=json)
+    fleet_show.environment(on(config, Service.MANAGEMENT, work), as_json=json)
 
 
 @env_app.command("set")
@@ -196,45 +194,12 @@ def _change_env(config: Path, device: str | None, fleet: str | None, values: dic
             view.must_be_known(store, device)
         admin.set_env(store, values, fleet=fleet, serial_number=device)
 
-    _on(config, Service.MANAGEMENT, work)
+    on(config, Service.MANAGEMENT, work)
 
 
 def _one_owner(device: str | None, fleet: str | None) -> None:
     if (device is None) == (fleet is None):
         raise typer.BadParameter("say whose: --device SERIAL or --fleet NAME")
-
-
-# --- on which store ---------------------------------------------------------------------------------------------------
-
-
-def _settings(config: Path, service: Service | None) -> dict[Service, Any]:
-    """The settings of the service that was named, or of all that are configured."""
-    from rataccess.services import settings
-
-    if service is not None:
-        return {service: settings.load(config, service)}
-    found = settings.load_all(config)
-    if not found:
-        raise ConfigurationError(f"{config} configures no service: it has neither [management] nor [solution]")
-    return dict(found)
-
-
-def _on(
-    config: Path, service: Service | None, work: Callable[[Any, Any], Any], *, usual: Service = Service.MANAGEMENT
-) -> Any:
-    """What `work` returns, given the open store and the settings of one service: `usual` where none was named."""
-    from rataccess.services import admin
-
-    found = _settings(config, service)
-    chosen = found.get(usual) or next(iter(found.values()))
-    with admin.opened(chosen.store) as store:
-        return work(store, chosen)
-
-
-def _at_each(config: Path, service: Service | None, work: Callable[[Service, Any], object]) -> None:
-    """`work` at each service, given its settings; a store that cannot be had leaves the others as they are."""
-    for one, found in _settings(config, service).items():
-        work(one, found)
 
 
 def _parsed(text: str) -> Any:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from rataccess.cli.tables import console, folding
 from rataccess.errors import Closed
+from rataccess.services.jsonform import iso
+from rataccess.services.receivers.base import as_json as as_json_line
+
+if TYPE_CHECKING:
+    from rataccess.services.receivers.aside import Refused
+    from rataccess.services.store.aside import Aside
 
 View = dict[str, Any]
 
@@ -30,13 +37,13 @@ def _text(value: Any) -> str:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns)
+    return folding(*columns)
 
 
 def _rows(table: Table, rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*map(_text, row))
-    Console().print(table)
+    console().print(table)
 
 
 def devices(found: list[View], *, as_json: bool) -> None:
@@ -117,3 +124,28 @@ def conflicts(found: list[View], *, as_json: bool) -> None:
         for each in found
     ]
     _rows(_table("serial number", "variable", "values (the last holds)"), rows)
+
+
+def aside_counts(found: dict[str, int], *, as_json: bool) -> None:
+    """How many records stand aside, by receiver."""
+    if as_json:
+        _print_json(found)
+    elif not found:
+        print("no record stands aside")
+    else:
+        _rows(_table("receiver", "records"), sorted(found.items()))
+
+
+def aside(found: list[Refused], *, as_json: bool) -> None:
+    """Records that stand aside."""
+    if as_json:
+        _print_json([{**asdict(each), "refused_at": iso(each.refused_at)} for each in found])
+        return
+    rows = [(each.key, iso(each.refused_at), each.size, each.again, each.reason) for each in found]
+    _rows(_table("key", "refused at", "bytes", "will be sent again", "reason"), rows)
+
+
+def aside_one(found: Aside) -> None:
+    """One with its record."""
+    told = {"key": found.key, "reason": found.reason, "refused_at": iso(found.refused_at)}
+    _print_json({**told, "record": json.loads(as_json_line(found.record))})

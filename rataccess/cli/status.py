@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from rataccess.cli.tables import console, folding
 from rataccess.config import load
 from rataccess.errors import Closed
 
@@ -52,12 +52,12 @@ def show_status(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        Console().print(_view(found))
+        console().print(_view(found))
 
 
 def _view(found: dict[str, Any]) -> Group:
     head = Text.assemble((str(found["device"]), "bold"), " uses ", (found["in_use"] or "no link", "bold"))
-    table = Table("link", "evidence", "in use", "answers in", "records", "packets", "bytes", "detail")
+    table = folding("link", "evidence", "in use", "answers in", "records", "packets", "bytes", "detail")
     for name, link in found["links"].items():
         took = link["response_time"]
         table.add_row(
@@ -87,11 +87,10 @@ def watch(config: Path | None, every: float) -> None:
     A device that is closed meanwhile is waited for.  Raises as `fetch` where none runs at the start.
     """
     found: dict[str, Any] | None = fetch(config)
-    console = Console()
-    if not console.is_terminal:
+    if not console().is_terminal:
         _watch_lines(config, every, found)
         return
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with Live(console=console(), auto_refresh=False, transient=False) as live:
         while True:
             live.update(_live(found), refresh=True)
             time.sleep(every)

@@ -14,6 +14,7 @@ from rataccess.clock import SystemClock
 from rataccess.objects import Service
 from rataccess.services import provisioning, settings
 from rataccess.services.api import ApiServer
+from rataccess.services.receivers import Receivers
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import open_store
 
@@ -49,9 +50,11 @@ class ApiWorld:
         return provisioning.add_device(self.config, self.service, serial_number, secret, fleets=fleets)
 
     @asynccontextmanager
-    async def client(self, *, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def client(
+        self, *, headers: dict[str, str] | None = None, receivers: Receivers | None = None
+    ) -> AsyncIterator[httpx.AsyncClient]:
         """A client of the running server, over a real socket on loopback."""
-        server = ApiServer(self.service, self.settings, SystemClock(), environ=ENVIRON)
+        server = ApiServer(self.service, self.settings, SystemClock(), environ=ENVIRON, receivers=receivers)
         await server.start()
         try:
             host, port = server.address

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rataccess.cli.doctor.facts import Facts, Finding, Level
+from rataccess.cli.tables import folding
 
 _COLOURS = {Level.PROBLEM: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
 
@@ -62,7 +62,7 @@ def _table(console: Console, title: str, heads: tuple[str, ...], rows: list[tupl
     if not rows:
         console.print(f"{title}: none")
         return
-    table = Table(*heads, title=title, title_justify="left")
+    table = folding(*heads, title=title)
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)

@@ -21,8 +21,10 @@ from rataccess.errors import (
     RataccessError,
     TransientError,
     UnknownDevice,
+    UnknownRecord,
 )
 from rataccess.objects import Service
+from rataccess.services.api.aside import AsideRecords
 from rataccess.services.api.context import Context, answer
 from rataccess.services.api.devices import Devices
 from rataccess.services.api.environment import Environment
@@ -34,6 +36,7 @@ logger = logging.getLogger("rataccess.services.api")
 VERSION = "1"
 _STATUSES: tuple[tuple[type[RataccessError], int], ...] = (
     (UnknownDevice, 404),
+    (UnknownRecord, 404),
     (ConfigurationError, 422),
     (ObjectError, 422),
     (KeyStoreError, 409),
@@ -55,6 +58,8 @@ def make_app(context: Context, clock: Clock) -> FastAPI:
     routers = [Devices(context).router(), state.router()]
     if context.service is Service.MANAGEMENT:
         routers.append(Environment(context).router())
+    else:
+        routers.append(AsideRecords(context).router())
     for router in routers:  # the guard has looked at the token already: here for the document
         app.include_router(router, dependencies=[Depends(HTTPBearer(auto_error=False))])
     app.include_router(state.open_router())

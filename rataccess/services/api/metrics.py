@@ -18,7 +18,7 @@ from rataccess.clock import Clock
 from rataccess.services import admin
 from rataccess.services.api.context import Context
 from rataccess.services.calls import CallStatus
-from rataccess.services.receivers import ReceiverStatus
+from rataccess.services.receivers import ReceiverStatus, aside
 from rataccess.services.store import ServiceStore
 
 HEARD_WITHIN = (60, 3600, 86_400)
@@ -42,6 +42,7 @@ class _Counted:
     kept_bytes: int
     rows: dict[str, int]
     conflicts: int
+    aside: dict[str, int]
 
 
 class Metrics:
@@ -88,6 +89,7 @@ def _count(store: ServiceStore, now: float) -> _Counted:
         one("SELECT sum(kept) FROM devices"),
         {table: one(f"SELECT count(*) FROM {table}") for table in _COUNTED},
         admin.count_conflicts(store),
+        aside.counted(store),
     )
 
 
@@ -108,6 +110,8 @@ def _of_store(counted: _Counted, service: str) -> Iterator[Metric]:
     }
     for (name, text), value in gauges.items():
         yield _gauge(name, text, ["service"], [([service], value)])
+    stand = [([receiver], float(count)) for receiver, count in sorted(counted.aside.items())]
+    yield _gauge("rataccess_aside_records", "Records that a receiver refused and that stand aside", ["receiver"], stand)
 
 
 def _of_receivers(found: list[ReceiverStatus]) -> Iterator[Metric]:

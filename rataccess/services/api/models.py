@@ -208,6 +208,8 @@ class Receiver(BaseModel):
     lag: int | None
     delivered: int
     set_aside: int
+    aside: int
+    """Records that stand aside now."""
     failures: int
     last_error: str | None
     retry_at: str | None
@@ -217,6 +219,42 @@ class ReceiverList(BaseModel):
     """Every receiver of this process."""
 
     receivers: list[Receiver]
+
+
+class Aside(BaseModel):
+    """A record that a receiver refused."""
+
+    receiver: str
+    key: str
+    reason: str
+    refused_at: str
+    size: int
+    """Bytes of the copy."""
+    again: bool
+    """Whether it will be sent again."""
+
+
+class AsideList(BaseModel):
+    """A page."""
+
+    aside: list[Aside]
+    next: str | None
+
+
+class AsideRecord(BaseModel):
+    """One with its record."""
+
+    receiver: str
+    key: str
+    reason: str
+    refused_at: str
+    record: dict[str, Any]
+
+
+class Count(BaseModel):
+    """How many."""
+
+    count: int
 
 
 class Counters(BaseModel):

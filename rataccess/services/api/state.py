@@ -16,7 +16,7 @@ from rataccess.services.api import models
 from rataccess.services.api.context import Context, add, answer
 from rataccess.services.api.metrics import Metrics
 from rataccess.services.jsonform import iso
-from rataccess.services.receivers import ReceiverStatus
+from rataccess.services.receivers import ReceiverStatus, aside
 
 
 class State:
@@ -52,7 +52,9 @@ class State:
     async def list_receivers(self) -> Response:
         """How forwarding goes, by receiver; of the management service, which forwards nothing, none."""
         receivers = self._context.receivers
-        return answer({"receivers": [_shown(each) for each in receivers.status()] if receivers else []})
+        found = receivers.status() if receivers else []
+        counts = await self._context.do(aside.counted) if found else {}
+        return answer({"receivers": [_shown(each, counts.get(each.name, 0)) for each in found]})
 
     async def get_metrics(self, accept: Annotated[str, Header()] = "") -> Response:
         """For Prometheus."""
@@ -64,5 +66,5 @@ class State:
         return answer({"status": "ok", "service": str(self._context.service)})
 
 
-def _shown(status: ReceiverStatus) -> dict[str, object]:
-    return {**dataclasses.asdict(status), "retry_at": iso(status.retry_at)}
+def _shown(status: ReceiverStatus, aside_now: int) -> dict[str, object]:
+    return {**dataclasses.asdict(status), "retry_at": iso(status.retry_at), "aside": aside_now}

@@ -65,6 +65,11 @@ class Receivers:
     def __repr__(self) -> str:
         return f"<Receivers {', '.join(each.name for each in self._settings) or 'none'}>"
 
+    @property
+    def names(self) -> list[str]:
+        """Those that are configured."""
+        return [each.name for each in self._settings]
+
     def start(self) -> None:
         """Begin to forward, on the running event loop."""
         for settings, receiver in zip(self._settings, self._receivers, strict=True):
