@@ -46,6 +46,11 @@ class SystemClock:
         return time.time() >= EARLIEST_PLAUSIBLE
 
 
+def stopwatch() -> float:
+    """Real seconds from an unknown start, for how long something took; virtual time does not move it."""
+    return time.perf_counter()
+
+
 class LoopClock:
     """A clock for tests and simulations: `wall` is `start` plus the event loop's time; `jump` moves the wall clock."""
 

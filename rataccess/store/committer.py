@@ -41,12 +41,23 @@ class Committer:
     of them have come back with their next record.
 
     Whoever has to wait and finds nobody at work commits in its own thread: for a lone caller no thread is woken, twice.  Not
-    so the main thread, where a signal (Ctrl-C) may raise anywhere, also between a commit and what is remembered of it.
+    so the main thread, where a signal (Ctrl-C) may raise anywhere: its callbacks would be lost with it.
     """
 
-    def __init__(self, run: Callable[[list[Item]], bool], *, threaded: bool, name: str) -> None:
-        """`run` commits a group, tells the results, and returns whether something is left to be tried again."""
+    def __init__(
+        self,
+        run: Callable[[list[Item]], bool],
+        *,
+        threaded: bool,
+        name: str,
+        quick: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`run` commits a group, tells the results, and returns whether something is left to be tried again.
+
+        `quick`: whether that takes so little time that an event loop may do it.
+        """
         self._run = run
+        self._quick = quick
         self._gate = threading.Lock()
         self._items: list[Item] = []
         self._closed = False
@@ -90,12 +101,8 @@ class Committer:
         done = results.append if then is None else partial(_both, then, results.append)
         if self._is_here():
             self._run([(what, done)])
-        elif self._leads():
-            left = True
-            try:
-                left = self._run([(what, done)])
-            finally:
-                self._hand_back(left)
+        elif threading.get_ident() != threading.main_thread().ident and self._lead([(what, done)]):
+            pass
         else:
             turn = threading.Lock()
             turn.acquire()
@@ -112,17 +119,39 @@ class Committer:
             raise result
         return result
 
-    def _leads(self) -> bool:
+    @property
+    def may_lead(self) -> bool:
+        """Whether an event loop may commit now what it submits, as far as can be told without waiting."""
+        return self._sleeping and not self._closed and self._quick()
+
+    def lead(self, group: list[Item]) -> bool:
+        """Commit `group` in an event loop, where nobody else commits and that is quick; returns whether it did.
+
+        Raises `Closed`.
+        """
+        return self.may_lead and self._lead(group)
+
+    def _lead(self, group: list[Item]) -> bool:
+        """Commit `group` in the calling thread, where nobody else commits; returns whether it did.  Raises `Closed`."""
+        if not self._takes_lead():
+            return False
+        left = True
+        try:
+            left = self._run(group)
+        finally:
+            self._hand_back(left)
+        return True
+
+    def _takes_lead(self) -> bool:
         """Whether the calling thread commits, because nobody else does; `_hand_back` must follow.  Raises `Closed`."""
-        here = threading.get_ident()
-        if not self._sleeping or here == threading.main_thread().ident:
+        if not self._sleeping:
             return False  # looked at without the gate: at worst the committing thread does it
         with self._gate:
             if self._closed:
                 raise Closed("the store is closed")
             if not self._sleeping or self._chain or self._items or self._leader is not None:
                 return False
-            self._leader = here
+            self._leader = threading.get_ident()
             return True
 
     def _hand_back(self, left: bool) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from rataccess.clock import stopwatch
 from rataccess.errors import DiskFull, PermanentError, StoreCorrupt, StoreError, TransientError
 from rataccess.store.floor import sync_folder
 
@@ -26,6 +27,8 @@ no more than that is needed on a full disk (ballast.py)."""
 _QUICK_CHECK_BYTES = 16 * 1024 * 1024
 """A file of at most this size is checked at every open; a larger one only after an unclean end."""
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file ends where a page should be
+_OLDER = 7 / 8
+"""How much the commits before count for the pace, against the last one: about eight are remembered."""
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -62,6 +65,8 @@ class Database:
         self.write_lock = threading.RLock()
         self.read_lock = threading.RLock() if read is not None else self.write_lock
         self._soft = False
+        self.pace = 0.0
+        """Seconds that a commit with its sync has taken lately, on average."""
         self.created = False
         """Whether `open` made a new file."""
 
@@ -108,7 +113,12 @@ class Database:
 
     def commit(self) -> None:
         """End the transaction; unless it is a soft one it is on disk when this returns."""
+        if self._soft or self.path is None:
+            self.write.execute("COMMIT")
+            return
+        started = stopwatch()
         self.write.execute("COMMIT")
+        self.pace = self.pace * _OLDER + (stopwatch() - started) * (1 - _OLDER)
 
     def rollback(self) -> None:
         """Give the transaction up; never raises."""

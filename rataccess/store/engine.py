@@ -33,6 +33,8 @@ T = TypeVar("T")
 OnSettled = Callable[[Service, "list[int]", ReceiptState], None]
 _NOTHING = Soft()
 """Never changed: stands for changes that there are none of."""
+_QUICK = 0.005
+"""Seconds: any thread may hold up an event loop for as long, by keeping the interpreter (`sys.getswitchinterval`)."""
 _MOST_REPAIRS = 3  # a new file, then memory, and one to spare
 
 
@@ -50,6 +52,8 @@ class Engine:
         self.soft_lock = threading.Lock()
         self.listeners: list[OnSettled] = []
         self._failing = False
+        self._whole = True
+        """Whether memory says what the file says: not while a transaction runs, nor after one that a signal broke off."""
         self.dated = False
         """Whether `restamp` has been called in this run: later, no record waits to be dated."""
         files.fill(self.outbox, self.inbox, self.memory)
@@ -60,6 +64,11 @@ class Engine:
     def trouble(self) -> StoreTrouble | None:
         """What went wrong with the file."""
         return self._files.trouble
+
+    @property
+    def quick(self) -> bool:
+        """Whether commits take so little time that an event loop may do them itself."""
+        return self._files.database.pace < _QUICK
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -169,17 +178,18 @@ class Engine:
 
     def _commit(self, group: list[Item]) -> tuple[list[Any], list[Settled]]:
         with self.soft_lock:
+            if self.committing is not _NOTHING:  # a signal broke off the transaction before this one
+                self.committing.fold(self.soft)
+                self.soft = self.committing
             if self.soft.is_empty():
                 soft = _NOTHING
             else:
                 soft, self.soft = self.soft, Soft()
-                self.committing = soft
-        try:
-            return self._sort_out(group, soft)
-        finally:
-            if soft is not _NOTHING:
-                with self.soft_lock:
-                    self.committing = _NOTHING
+            self.committing = soft
+        result = self._sort_out(group, soft)
+        with self.soft_lock:
+            self.committing = _NOTHING
+        return result
 
     def _sort_out(self, group: list[Item], soft: Soft) -> tuple[list[Any], list[Settled]]:
         """All at once; else what nobody waits for first (it makes room), then each item on its own."""
@@ -245,6 +255,9 @@ class Engine:
         database, outbox = self._files.database, self.outbox
         if not group and soft.is_empty():
             return [], []
+        if not self._whole:
+            self._read_again()
+        self._whole = False  # first: a signal (Ctrl-C) may raise anywhere from here on, also just after the commit
         database.begin(soft=not group and not soft.durable())
         outbox.begin(database.write)
         self.inbox.begin()
@@ -255,20 +268,30 @@ class Engine:
             outbox.finish()
             self._cover(soft)
             database.commit()
-        except BaseException:
+        except Exception:
             database.rollback()
             outbox.rollback()
             self.inbox.rollback()
+            self._whole = True
             raise
         settled = outbox.committed()
         self.inbox.committed()
         self.memory.update(soft.puts)
         self.memory.update(self._now_puts)
         self.totals = outbox.totals
+        self._whole = True
         if again:
             with self.soft_lock:
                 self.soft.expire_at = soft.expire_at
         return outcomes, settled
+
+    def _read_again(self) -> None:
+        """Take over from the file what became of a transaction that was broken off."""
+        self._files.database.rollback()
+        self.outbox.rollback()
+        self.inbox.rollback()
+        self._files.fill(self.outbox, self.inbox, self.memory)
+        self.totals = self.outbox.totals
 
     def _do(self, what: Any) -> Any:
         try:

@@ -196,10 +196,11 @@ def load_numbers(data: bytes) -> NumberSet:
 
 def write_memory(connection: sqlite3.Connection, values: Mapping[str, bytes]) -> None:
     """Keep values of the key-value memory."""
-    connection.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", list(values.items()))
+    if values:
+        connection.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", list(values.items()))
 
 
 def write_objects(connection: sqlite3.Connection, values: Mapping[tuple[Service, str], bytes]) -> None:
     """Keep named objects."""
-    rows = [(INDEX[service], name, value) for (service, name), value in values.items()]
-    connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", rows)
+    if rows := [(INDEX[service], name, value) for (service, name), value in values.items()]:
+        connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", rows)

@@ -57,7 +57,7 @@ class Store:
         except BaseException:
             files.close()
             raise
-        return cls(engine, Committer(engine.run, threaded=threaded, name="rataccess-store"))
+        return cls(engine, Committer(engine.run, threaded=threaded, name="rataccess-store", quick=lambda: engine.quick))
 
     def close(self) -> None:
         """Commit what is waiting, end the thread, close the file; idempotent."""
@@ -98,11 +98,18 @@ class Store:
 
     def enqueue_async(self, new: NewRecord) -> asyncio.Future[Accepted]:
         """As `enqueue`, for a coroutine to await; where that is cancelled the record may have been kept all the same."""
-        loop = asyncio.get_running_loop()
-        landing = self._landing
+        return self._at_loop().bring(new)
+
+    def submit_async(self, new: NewRecord, done: Callable[[Accepted | Exception], None]) -> None:
+        """As `submit`, in an event loop: what one turn of the loop submits is committed together, in the loop itself
+        while the disk is quick.  `done` is called in the loop or in the committing thread."""
+        self._at_loop().submit((new, done))
+
+    def _at_loop(self) -> Landing:
+        loop, landing = asyncio.get_running_loop(), self._landing
         if landing is None or landing.loop is not loop:
-            landing = self._landing = Landing(loop)
-        return landing.bring(self._committer, new)
+            landing = self._landing = Landing(loop, self._committer)
+        return landing
 
     # --- the outbox: out ----------------------------------------------------------------------------------------------
 
@@ -243,6 +250,12 @@ class Store:
         if key is None or key not in self._engine.outbox.queues:
             key = self._committer.call(lambda: self._engine.outbox.queue_key(index, name))
         return key & (1 << QUEUE_BITS) - 1, self._engine.outbox.queues[key][1]
+
+    def queue_name(self, service: Service, queue_id: int) -> str | None:
+        """What that queue is called; `None` for a reserved one, and where there is none."""
+        if queue_id >> QUEUE_BITS:
+            return None
+        return self._engine.outbox.queues.get(INDEX[service] << QUEUE_BITS | queue_id, (None, True))[0]
 
     def confirm_queue(self, service: Service, queue_id: int) -> None:
         """The service knows what this queue is called."""
