@@ -16,6 +16,7 @@ from pathlib import Path
 from rataccess.objects import Service
 from rataccess.services.keyfile import DeviceEntry, write_entries
 from rataccess.services.provisioning import shortest_unused
+from rataccess.services.store import open_store
 from tests.bench import postgres, processes
 from tests.bench.bench import Bench, Contender, Metric, Unavailable, Values
 from tests.bench.desk import Desk, Program
@@ -118,15 +119,15 @@ class _Row:
     def _start(self) -> tuple[Program, Program]:
         folder, port = self._desk.room("load"), free_port()
         (folder / "services.toml").write_text(_CONFIG.format(port=port, store=self._store))
-        enrol(folder / "keys.json", self._size)
+        enrol(folder, self._store if "://" in self._store else str(folder / self._store), self._size)
         service = self._stack.enter_context(serve(self._desk, Service.SOLUTION, folder))
         swarm = self._stack.enter_context(self._desk.client("swarm", "127.0.0.1", port, folder / "keys.json"))
         swarm.hear()
         return service, swarm
 
 
-def enrol(path: Path, count: int) -> None:
-    """A key file of `count` devices, as provisioning would write it one by one."""
+def enrol(folder: Path, store: str, count: int) -> None:
+    """Key file and store as provisioning `count` devices one by one leaves them."""
     source, kids = random.Random(1), set[bytes]()
     entries = []
     for number in range(count):
@@ -134,7 +135,10 @@ def enrol(path: Path, count: int) -> None:
         kids.add(kid)
         serial = f"LOAD-{number}"
         entries.append(DeviceEntry(serial_number=serial, kid=kid.hex(), secret=source.randbytes(16).hex()))
-    write_entries(path, entries)
+    write_entries(folder / "keys.json", entries)
+    with open_store(store) as opened, opened.transaction():
+        for entry in entries:
+            opened.device(entry.serial_number, bytes.fromhex(entry.kid))
 
 
 def _missing(reason: str) -> Values:
