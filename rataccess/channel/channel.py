@@ -157,6 +157,13 @@ class AsyncChannel:
             except Closed:
                 self._definitions.failed(template)
 
+    def wanted(self, asked: Sequence[int]) -> None:
+        """For the device: the service cannot file what it has without these definitions and names of queues."""
+        with contextlib.suppress(Closed):
+            for body in self._definitions.wanted(asked, self._parts.clock.monotonic()):
+                self.submit(self.new_record(body, SCHEMAS, Urgency.ROUTINE), lambda outcome: None)
+            self._tell_definitions()
+
     def _told(self, template: Template, outcome: AsyncReceipt | Exception) -> None:
         """Perhaps in the store's own thread."""
         try:

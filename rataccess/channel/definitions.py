@@ -2,8 +2,9 @@
 
 Rules of this file: it says which record is to be enqueued; it enqueues nothing.  A definition is kept in the template book
 (in the store) and told once, by a record in the queue `$schemas`, however often the device is started; it is told again
-only where that record was given up (a full store) or where nobody knows what became of it.  Which queue has which template
-is a matter of this run: applications define their templates when they start.
+only where that record was given up (a full store), where nobody knows what became of it, or where the service asks for it
+(it has lost its store).  Which queue has which template is a matter of this run: applications define their templates when
+they start.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from collections.abc import Sequence
 from rataccess.objects import Object, ReceiptState, Service, encode
 from rataccess.store import Store
 from rataccess.template import Template, TemplateBook
+from rataccess.wire import MOST_WANTED
 
 QUEUE = "$schemas"
 _ARRIVED = b"\x00"
+AGAIN = 3600.0
+"""Seconds before the same is told again that a service asks for: one that cannot keep it would ask for ever."""
 
 
 class Definitions:
@@ -30,6 +34,8 @@ class Definitions:
         self._untold: dict[int, Template] = {}
         self._told: dict[int, Template] = {}
         """By the number of the record that tells it, until that has arrived."""
+        self._retold: dict[int, float] = {}
+        """When the service was last told what it asked for."""
 
     @property
     def untold(self) -> bool:
@@ -55,6 +61,35 @@ class Definitions:
             with self._gate:
                 self._learn(found)
         return canonical, found.id
+
+    def wanted(self, asked: Sequence[int], now: float) -> list[bytes]:
+        """The service asks for these (docs/wire.md, control 19): schema ids, and -1 - id for the name of a queue.
+
+        Returns the objects that tell names; definitions are `untold` now.  What this device does not know, what is still on
+        its way, and what was told for the same reason within the last hour (`now`: monotonic) is left out.
+        """
+        names = []
+        for each in asked[:MOST_WANTED]:
+            if now - self._retold.get(each, -AGAIN) < AGAIN:
+                continue
+            if each < 0:
+                name = self._store.queue_name(self._service, -1 - each)
+                found = name is not None
+                names += [encode([each, name])] if found else []
+            else:
+                found = self._tell_again(each)
+            if found:
+                self._retold[each] = now
+        return names
+
+    def _tell_again(self, schema: int) -> bool:
+        """Have a definition told once more; whether it is known here, and not on its way."""
+        with self._gate:
+            template = self._book.find(schema)
+            if template is None or schema in self._untold or self._on_its_way(template):
+                return False
+            self._untold[schema] = template
+            return True
 
     def take_untold(self) -> list[tuple[Template, bytes]]:
         """The definitions to be told, each with the object that tells it; `told` or `failed` follows for each."""
@@ -92,14 +127,18 @@ class Definitions:
         if template.id in self._seen:
             return
         self._seen.add(template.id)
-        kept = self._store.get(self._key(template))
-        if kept == _ARRIVED:
+        if self._store.get(self._key(template)) == _ARRIVED:
             return
-        number = int.from_bytes(kept or b"", "big")
-        if number and self._store.holds(self._service, number):
+        if (number := self._on_its_way(template)) is not None:
             self._told[number] = template
         else:
             self._untold[template.id] = template
+
+    def _on_its_way(self, template: Template) -> int | None:
+        """The record that tells it, where that is still queued."""
+        kept = self._store.get(self._key(template))
+        number = int.from_bytes(kept or b"", "big")
+        return number if number and self._store.holds(self._service, number) else None
 
     def _key(self, template: Template) -> str:
         return f"schema-told/{self._service}/{template.id}"

@@ -72,6 +72,9 @@ class _Observer:
     def packet_arrived(self, data: bytes) -> None:
         self._channel.packets.arrived(data)
 
+    def definitions_wanted(self, asked: Sequence[int]) -> None:
+        self._channel.wanted(asked)
+
 
 class AsyncDevice:
     """A client of exactly two services.  Make one with `AsyncDevice.open`; use it in one event loop.

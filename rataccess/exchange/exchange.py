@@ -69,6 +69,9 @@ class Observer(Protocol):
     def packet_arrived(self, data: bytes) -> None:
         """An application packet, which nobody keeps or repeats."""
 
+    def definitions_wanted(self, asked: Sequence[int]) -> None:
+        """The service asks to be told these again: schemas by id, names of queues as -1 - id."""
+
 
 class Exchange:
     """One service's exchange; a `User` of access."""

@@ -16,7 +16,7 @@ from rataccess.errors import ObjectError, ProtectionFailed, RataccessError, Secu
 from rataccess.exchange.flights import Flight
 from rataccess.security import BAD_REQUEST, CHANGED, Request, SecureContext, peek
 from rataccess.transport import Packet
-from rataccess.wire import BASE, MORE, PACKET, PARTIAL, TIME, Message, decode_message
+from rataccess.wire import BASE, MORE, PACKET, PARTIAL, TIME, WANTED, Message, decode_message
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -131,6 +131,8 @@ class Reception:
             exchange.probe(link)
         if isinstance(packet := control.get(PACKET), bytes):
             exchange.observer.packet_arrived(packet)
+        if isinstance(wanted := control.get(WANTED), list):
+            exchange.observer.definitions_wanted([each for each in wanted if type(each) is int])
 
     def _take(self, message: Message) -> None:
         """Records of the service's own."""

@@ -20,7 +20,7 @@ from rataccess.numbers import MAX_NUMBER, NumberSet
 from rataccess.objects import Urgency, decode
 from rataccess.services.callin import REFUSED, call_row
 from rataccess.services.partials import Partials
-from rataccess.services.schematics import Templates, block_content, kept_block, unpacked
+from rataccess.services.schematics import Templates, block_content, kept_block, told_name, unpacked
 from rataccess.services.store import PACKETS, Changes, Device, DeviceState, Row, ServiceStore
 from rataccess.wire import Block, Message, WireRecord
 
@@ -31,6 +31,8 @@ MOST_QUEUES = 4096
 ANSWER_LIMIT = 17
 """Control key: the largest CoAP message that the device can be sent over this path, in bytes."""
 _MOST_LINK = 32
+_ALWAYS_TAKEN = 4096
+"""Bytes of a definition that is taken although the quota is used up; a device has a limited number of them."""
 _MOST_RANGES = 2048
 
 
@@ -131,6 +133,8 @@ class Inbound:
         self.kept = device.kept
         self.queues = state.queues
         self.partials = Partials(store, device.id, limits.partial_bytes, count, state.partials)
+        self.wanted = {schema for schema in state.awaited_schemas if schema not in templates}
+        """What cannot be filed without being told: ids of schemas, and -1 - id for the name of a queue."""
         self.call_until: float | None = None
         """When the last of the calls that came has ended, in seconds since 1970."""
 
@@ -147,16 +151,16 @@ class Inbound:
         for block in message.blocks:
             self._take_block(block, gaps, arrival, changes)
         for record in message.records:
-            if self._is_new(record.number, len(record.body) if record.total is None else record.total, gaps):
+            if self._is_new(record.number, _room_for(record), gaps):
                 self._take(record, arrival, changes)
         if message.control.get(wire.PACKET):
             self._take_packet(message.control[wire.PACKET], arrival, changes)
         return self.kept - before
 
-    def _is_new(self, number: int, size: int, gaps: _Gaps) -> bool:
+    def _is_new(self, number: int, size: int | None, gaps: _Gaps) -> bool:
         if number in self.received:
             self._count("duplicate records")
-        elif self._quota is not None and self.kept + size > self._quota:
+        elif size is not None and self._quota is not None and self.kept + size > self._quota:
             self._count("records over the quota")
         elif not gaps.admit(number):
             self._count("records beyond too many gaps")
@@ -206,6 +210,8 @@ class Inbound:
         records = None if template is None else unpacked(block, template, fresh)
         if records is None:
             self._park_block(block, fresh, template is not None, arrival, changes)
+            if block.schema not in self._templates:
+                self.wanted.add(block.schema)
             return
         for record in records:
             self._take(record, arrival, changes)
@@ -252,15 +258,24 @@ class Inbound:
             self._file(record, Arrival(row[6], row[7]), changes)
         return True
 
-    def _learn_schema(self, record: WireRecord, changes: Changes) -> None:
-        try:
-            schema, definition, changed = self._templates.learn(record.body)
-        except ObjectError:
-            self._count("malformed schemas")  # kept as a record all the same
+    def _learn(self, record: WireRecord, changes: Changes) -> None:
+        """Take what a record of the queue `$schemas` says: it is for this service, and kept nowhere else."""
+        name = told_name(record.body)
+        if name is not None:
+            self._learn_name(*name, changes)
             return
-        if changed:
-            changes.schemas[self._device.id, schema] = definition
-            self.file_blocks(changes, schema)
+        try:
+            learnt = self._templates.learn(record.body)
+        except ObjectError:
+            self._count("malformed schemas")
+            return
+        self.wanted.discard(learnt.schema)
+        if not learnt.readable:
+            self._count("schemas that cannot be read")
+        if learnt.changed:
+            self.kept += learnt.grown
+            changes.schemas[self._device.id, learnt.schema] = learnt.definition
+            self.file_blocks(changes, learnt.schema)
 
     # --- queues ----------------------------------------------------------------------------------------------------------
 
@@ -277,11 +292,15 @@ class Inbound:
             self._count("queues over the limit")
             return
         self.queues[queue_id] = name
+        self.wanted.discard(-1 - queue_id)
         changes.queues[self._device.id, queue_id] = name
 
     def _file(self, record: WireRecord, arrival: Arrival, changes: Changes) -> None:
-        if record.queue_id == wire.CALL_QUEUE and self._calls:
+        if record.queue_id == wire.CALL_QUEUE:
             self._take_call(record, arrival, changes)
+            return
+        if record.queue_id == wire.SCHEMA_QUEUE:
+            self._learn(record, changes)
             return
         name = None if record.queue is None or "\0" in record.queue else record.queue
         queue = queue_name(record.queue_id) or self.queues.get(record.queue_id) or name
@@ -290,6 +309,8 @@ class Inbound:
         if queue is None:
             self._count("parked records")
             changes.parked.append((self._device.id, record.number, record.queue_id, *common))
+            if len(self.queues) < MOST_QUEUES:
+                self.wanted.add(-1 - record.queue_id)
             return
         changes.records.append((self._device.id, record.number, queue, *common))
         if record.queue_id < wire.FIRST_FREE_QUEUE:
@@ -300,13 +321,11 @@ class Inbound:
             changes.health.append((self._device.serial_number, record.body, *tail))
         elif record.queue_id == wire.NAMED_OBJECT_QUEUE:
             self._file_object(record, tail, changes)
-        elif record.queue_id == wire.SCHEMA_QUEUE and record.template is None:  # none is packed with what it defines
-            self._learn_schema(record, changes)
 
     def _take_call(self, record: WireRecord, arrival: Arrival, changes: Changes) -> None:
-        row = call_row(self._device.id, record, arrival.now)
+        row = call_row(self._device.id, record, arrival.now) if self._calls else None
         if row is None:
-            self._count("malformed calls")
+            self._count("malformed calls" if self._calls else "calls of another service")
             changes.refused_calls.append((self._device.id, record.number, REFUSED, arrival.now))
             return
         self._count("calls")
@@ -319,6 +338,15 @@ class Inbound:
             self._count("malformed named objects")  # kept as a record all the same
             return
         changes.objects.append((self._device.serial_number, *item, *tail))
+
+
+def _room_for(record: WireRecord) -> int | None:
+    """Bytes that `record` takes of the quota; `None`: it is taken in any case.
+
+    A definition may be what parked blocks wait for that have used the quota up.
+    """
+    size = len(record.body) if record.total is None else record.total
+    return None if record.queue_id == wire.SCHEMA_QUEUE and size <= _ALWAYS_TAKEN else size
 
 
 def named_object(body: bytes) -> tuple[str, bytes] | None:

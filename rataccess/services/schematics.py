@@ -7,15 +7,34 @@ it waits whole, or is kept aside where its columns are not of the template that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cbor2
 
 from rataccess.errors import ObjectError
 from rataccess.objects import Urgency, decode
+from rataccess.services.callin import raw_items
 from rataccess.services.store import Row
 from rataccess.template import Template
-from rataccess.wire import Block, WireRecord
+from rataccess.wire import FIRST_FREE_QUEUE, Block, WireRecord
+
+HIGHEST_ID = 2**21 - 1
+MOST_SCHEMAS = 1024
+"""Kept for one device: they are read whenever its session is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A definition that a device has told."""
+
+    schema: int
+    definition: bytes
+    readable: bool
+    changed: bool
+    """Whether it is another than before."""
+    grown: int
+    """How many bytes longer than the one before."""
 
 
 def by_id(templates: Iterable[Template]) -> dict[int, Template]:
@@ -40,18 +59,50 @@ class Templates:
         template = None if definition is None else _template(definition)
         return template or self._configured.get(schema)
 
-    def learn(self, body: bytes) -> tuple[int, bytes, bool]:
-        """Take `[id, definition]`; the id, the definition, and whether it is another than before.  Raises `ObjectError`."""
+    def __contains__(self, schema: int) -> bool:
+        """Whether there is a definition of that id, although perhaps one that only a later version can read."""
+        return schema in self._told or schema in self._configured
+
+    def learn(self, body: bytes) -> Learnt:
+        """Take `[id, definition]`.  Raises `ObjectError`, with nothing changed, where it is none, or one too many.
+
+        A definition that cannot be read (of a device with more kinds of fields) is kept for a later version, where there is
+        no other of its id.
+        """
         item = decode(body)
-        if not isinstance(item, list) or len(item) != 2 or type(item[0]) is not int:
+        if not isinstance(item, list) or len(item) != 2 or type(item[0]) is not int or not isinstance(item[1], list):
             raise ObjectError("a schema is [id, definition]")
-        template = Template.from_definition(item[1])
-        if template.id != item[0]:
-            raise ObjectError("a schema's id is not that of its definition")
-        definition = cbor2.dumps(template.definition())
-        changed = self._told.get(template.id) != definition
-        self._told[template.id] = definition
-        return template.id, definition, changed
+        schema, before = item[0], self._told.get(item[0])
+        if not 1 <= schema <= HIGHEST_ID or (before is None and len(self._told) >= MOST_SCHEMAS):
+            raise ObjectError(f"a schema has an id of 1 to {HIGHEST_ID}, and a device {MOST_SCHEMAS} of them")
+        definition = _canonical(schema, item[1])
+        readable = definition is not None
+        if definition is None:
+            definition = before or raw_items(body, 2)[1]
+        self._told[schema] = definition
+        return Learnt(schema, definition, readable, definition != before, len(definition) - len(before or b""))
+
+
+def _canonical(schema: int, definition: object) -> bytes | None:
+    """A definition as it is kept, or `None` where it cannot be read; raises `ObjectError` where it is of another id."""
+    try:
+        template = Template.from_definition(definition)
+    except ObjectError:
+        return None
+    if template.id != schema:
+        raise ObjectError("a schema's id is not that of its definition")
+    return cbor2.dumps(template.definition())
+
+
+def told_name(body: bytes) -> tuple[int, str] | None:
+    """Id and name of a queue, where `body` is `[-1 - id, name]`."""
+    try:
+        item = decode(body)
+    except ObjectError:
+        return None
+    if not isinstance(item, list) or len(item) != 2 or type(item[0]) is not int or not isinstance(item[1], str):
+        return None
+    return (-1 - item[0], item[1]) if item[0] < -FIRST_FREE_QUEUE and 1 <= len(item[1]) <= 64 else None
 
 
 @lru_cache(maxsize=1024)

@@ -17,6 +17,7 @@ from rataccess import wire
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
+from rataccess.services.asking import Asking
 from rataccess.services.inbound import ANSWER_LIMIT, Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.limits import Allowance
@@ -94,6 +95,7 @@ class Session:
         self._store = common.store
         self._paths: dict[str, tuple[str | None, int | None]] = {}
         self._environment: bytes | None = None
+        self._asking = Asking()
         self.inbound: Inbound
         self.outbound: Outbound
 
@@ -183,6 +185,9 @@ class Session:
         if len(self.inbound.partials) and not (control and limit < _ROOM_FOR_ALL):
             touched = {record.number for record in message.records if record.offset is not None}
             control[wire.PARTIAL] = self.inbound.partials.report(touched, limit)
+        room = limit if limit >= _ROOM_FOR_ALL or not control else 0
+        if wanted := self._asking.due(self.inbound.wanted, room, now.monotonic):
+            control[wire.WANTED] = wanted
         own = [record.number for record in message.records]
         own += [number for block in message.blocks for number in block.numbers]
         received = self.inbound.acknowledgement(own, min(64, limit // 18))

@@ -36,8 +36,11 @@ MORE = 3
 LINK = 16
 ANSWER_LIMIT = 17
 PACKET = 18
+WANTED = 19
 """Control keys; `LINK` is the name of the link that carries the message, `ANSWER_LIMIT` the largest message back, `PACKET`
-an application's own packet."""
+an application's own packet, `WANTED` what a service cannot read records without: schema ids, and -1 - queue id for names."""
+MOST_WANTED = 8
+"""Of these in one message."""
 USUAL_ANSWER = 1152
 """Bytes that a service may answer where the device told no limit (RFC 7252 section 4.6)."""
 

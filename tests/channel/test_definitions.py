@@ -159,3 +159,84 @@ async def test_many_threads_define_the_same_template(make: Make) -> None:
         await asyncio.to_thread(each.join)
     await asyncio.to_thread(rig.store.put_now, "a", b"b")
     assert len(rig.queued("$schemas")) == 1
+
+
+# --- a service that asks ----------------------------------------------------------------------------------------------
+
+
+async def test_what_a_service_asks_for_is_told_once_more(rig: Rig) -> None:
+    await rig.solution.define(READINGS)
+    (record,) = rig.waiting()
+    rig.solution.wanted([READINGS.id])
+    assert rig.waiting() == [record], "it is still on its way"
+    rig.settle([record.number], ReceiptState.DELIVERED)
+    await asyncio.sleep(0)
+    rig.solution.wanted([READINGS.id, READINGS.id, 99])
+    assert rig.queued("$schemas") == [[READINGS.id, READINGS.definition()]]
+    (again,) = rig.waiting()
+    assert again.urgency is Urgency.BULK
+    assert again.number > record.number
+    rig.settle([again.number], ReceiptState.DELIVERED)
+    await asyncio.sleep(0)
+    rig.solution.wanted([READINGS.id])
+    assert rig.queued("$schemas") == [], "once an hour"
+    await rig.restart()
+    await rig.solution.define(READINGS)
+    assert rig.queued("$schemas") == [], "and it counts as told"
+    rig.solution.wanted([READINGS.id])
+    assert rig.queued("$schemas") == [[READINGS.id, READINGS.definition()]]
+
+
+@pytest.mark.looptime(start=0, end=10_000)
+async def test_what_a_service_asks_for_again_is_told_again_after_an_hour(rig: Rig) -> None:
+    await rig.solution.define(READINGS)
+    for n in range(1, 5):
+        rig.settle([each.number for each in rig.waiting()], ReceiptState.DELIVERED)
+        await asyncio.sleep(1)
+        rig.solution.wanted([READINGS.id])
+        assert len(rig.queued("$schemas")) == (n % 2), f"at {n * 1801} s"
+        await asyncio.sleep(1800)
+
+
+async def test_a_service_may_ask_for_what_only_an_earlier_run_defined(rig: Rig) -> None:
+    await rig.solution.enqueue(GOOD, template=READINGS)
+    await rig.restart()
+    rig.solution.wanted([READINGS.id])
+    assert len(rig.queued("$schemas")) == 1, "the one of before"
+    rig.settle([each.number for each in rig.waiting() if each.queue == "$schemas"], ReceiptState.DROPPED)
+    await asyncio.sleep(0)
+    rig.solution.wanted([READINGS.id])
+    assert len(rig.queued("$schemas")) == 1
+
+
+async def test_a_service_is_told_what_a_queue_is_called(rig: Rig) -> None:
+    await rig.solution.enqueue(1, queue="readings")
+    await rig.management.enqueue(1, queue="secrets")
+    (record,) = rig.waiting()
+    for _ in range(2):
+        rig.solution.wanted([-1 - record.queue_id, -1 - 12, -3, -(2**70), 2**70, 0])
+        assert rig.queued("$schemas") == [[-1 - record.queue_id, "readings"]]
+    rig.solution.wanted([-1 - each for each in range(8, 2**20, 2**13)])
+    assert len(rig.queued("$schemas")) == 1
+    (of_management,) = rig.waiting(Service.MANAGEMENT)
+    rig.solution.wanted([-1 - (1 << 32 | of_management.queue_id), -1 - (1 << 16 | of_management.queue_id)])
+    assert len(rig.queued("$schemas")) == 1, "what a queue of the other service is called is not told"
+
+
+async def test_no_more_than_eight_are_told_for_one_message(rig: Rig) -> None:
+    made = [Template("x", id=each, a=Integer(0, each)) for each in range(1, 12)]
+    for each in made:
+        await rig.solution.define(each)
+    rig.settle([each.number for each in rig.waiting()], ReceiptState.DELIVERED)
+    await asyncio.sleep(0)
+    rig.solution.wanted([each.id for each in made])
+    assert len(rig.queued("$schemas")) == 8
+
+
+async def test_asking_a_closed_device_does_nothing(make: Make) -> None:
+    rig = make()
+    await rig.solution.define(READINGS)
+    rig.settle([each.number for each in rig.waiting()], ReceiptState.DELIVERED)
+    await asyncio.sleep(0)
+    await rig.close()
+    rig.solution.wanted([READINGS.id])

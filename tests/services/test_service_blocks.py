@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rataccess.errors import ObjectError
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency, decode
+from rataccess.services import schematics
 from rataccess.services.store import open_store
-from rataccess.template import Bool, Integer, Scaled, Template, Text
-from rataccess.wire import BASE, Block, MessageBuilder, WireRecord, encode_block
+from rataccess.template import Bool, Bytes, Integer, Scaled, Template, Text
+from rataccess.wire import ANSWER_LIMIT, BASE, WANTED, Block, MessageBuilder, WireRecord, encode_block
 from rataccess.wire.block import write_block
 from tests.services.service_world import NOW, Answer, FakeDevice, World
 
@@ -158,13 +160,120 @@ def test_a_block_of_an_unnamed_queue_is_parked_record_by_record(solution: World)
 
 
 @pytest.mark.parametrize(
-    "body", [1, [], [1], [7, 7], ["a", []], [5, READINGS.definition()], [READINGS.id, ["readings", 1]]]
+    "body",
+    [1, [], [1], [7, 7], ["a", []], [5, READINGS.definition()], [0, []], [2**21, []], [-5, "a"], [-20, ""], [-20, 1]],
 )
-def test_what_is_no_schema_is_kept_as_a_record_only(solution: World, body: object) -> None:
+def test_what_is_no_schema_is_counted_and_dropped(solution: World, body: object) -> None:
     device = solution.add("A1")
     assert solution.send(device, device.record(1, body, "$schemas")).message.acknowledged == NumberSet(1)
-    assert solution.rows("schemas", "id") == []
+    assert solution.rows("schemas", "id") == solution.rows("queues", "id") == solution.rows() == []
     assert solution.core.counters["malformed schemas"] == 1
+
+
+def test_a_schema_is_no_record_and_counts_for_the_quota(solution: World) -> None:
+    device = solution.add("A1")
+    solution.send(device, schema(device, 1), device.record(2, {}))
+    assert solution.rows() == [(2, "readings")]
+    definition = cbor2.dumps(READINGS.definition())
+    assert solution.rows("devices", "kept") == [(len(definition) + 1,)]
+    solution.send(device, schema(device, 3))
+    assert solution.rows("devices", "kept") == [(len(definition) + 1,)], "told again"
+
+
+def test_a_schema_of_a_newer_device_is_kept_for_a_newer_service(
+    solution: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = solution.add("A1")
+    learn = schematics.Template.from_definition
+    with monkeypatch.context() as patched:
+        schematics._template.cache_clear()
+        patched.setattr(schematics.Template, "from_definition", classmethod(_refuse))
+        asked = send(solution, device, block(device, [2, 3]))
+        assert asked.message.control[WANTED] == [READINGS.id]
+        solution.send(device, schema(device, 1))
+        assert solution.core.counters["schemas that cannot be read"] == 1
+        solution.clock.passed += 10_000
+        assert WANTED not in send(solution, device, block(device, [4])).message.control, "it was told all that there is"
+        assert stored(solution) == {}
+    schematics._template.cache_clear()
+    assert schematics.Template.from_definition == learn
+    solution.restart()
+    assert stored(solution) == {number: value(number) for number in (2, 3, 4)}
+
+
+def _refuse(cls: type[Template], definition: object) -> Template:
+    raise ObjectError("a kind of field that nobody here knows")
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_is_asked_for_what_its_blocks_need(solution_on_each: World) -> None:
+    world = solution_on_each
+    device = world.add("A1")
+    assert WANTED not in world.send(device, device.record(1, "plain", "others")).message.control
+    assert send(world, device, block(device, [2, 3])).message.control[WANTED] == [READINGS.id]
+    assert WANTED not in send(world, device, block(device, [4])).message.control, "it is on its way"
+    world.clock.passed += 60
+    assert world.ask(device).message.control[WANTED] == [READINGS.id], "an answer may have been lost"
+    world.clock.passed += 60
+    assert WANTED not in world.ask(device).message.control, "ever more rarely"
+    world.restart()
+    assert world.ask(device).message.control[WANTED] == [READINGS.id]
+    assert WANTED not in world.send(device, schema(device, 5)).message.control
+    world.clock.passed += 10_000
+    assert WANTED not in world.ask(device).message.control
+    assert stored(world) == {number: value(number) for number in (2, 3, 4)}
+
+
+def test_a_device_is_asked_for_what_its_queue_is_called(solution_on_each: World) -> None:
+    world = solution_on_each
+    device = world.add("A1")
+    world.send(device, schema(device, 1))
+    asked = send(world, device, block(device, [2, 3], named=False)).message.control[WANTED]
+    assert asked == [-1 - device.queues["readings"]]
+    assert stored(world) == {}
+    told = world.send(device, device.record(4, [asked[0], "readings"], "$schemas"))
+    assert WANTED not in told.message.control
+    assert stored(world) == {2: value(2), 3: value(3)}
+    assert world.rows("parked", "number") == []
+
+
+def test_at_most_eight_are_asked_for_at_a_time_and_fewer_in_a_small_answer(solution: World) -> None:
+    device = solution.add("A1")
+    many = [Template("x", id=each, a=Integer(0, 100), b=Bool()) for each in range(1, 11)]
+    for number, each in enumerate(many, start=2):
+        record = device.record(number, {"a": 7, "b": True}, "x")
+        made = encode_block([record], [{"a": 7, "b": True}], each, floor=None, now=NOW)
+        assert made is not None
+        body = MessageBuilder(65_000, floor=None, now=NOW, control={ANSWER_LIMIT: 51})
+        assert body.add_block(made)
+        solution.ask(device, body.finish())
+    solution.restart()
+    asked = [solution.ask(device).message.control.get(WANTED, []) for _ in range(10)]
+    assert sorted(each for some in asked for each in some) == list(range(1, 11))
+    assert {len(each) for each in asked} == {1}
+    solution.restart()
+    asked = [solution.ask(device, address="elsewhere").message.control.get(WANTED, []) for _ in range(3)]
+    assert [len(each) for each in asked] == [8, 2, 0]
+
+
+def test_a_full_quota_takes_what_its_parked_blocks_wait_for(tmp_path: Path) -> None:
+    """A definition that found no room would leave them parked, and the quota used up, for ever."""
+    world = World(tmp_path, Service.SOLUTION, kept_bytes=2**20)
+    device, template = world.add("A1"), Template("blobs", data=Bytes(60_000))
+    acknowledged = NumberSet()
+    for number in range(2, 22):
+        record, blob = device.record(number, None, "blobs"), {"data": bytes([number]) * 59_000}
+        made = encode_block([record], [blob], template, floor=None, now=NOW)
+        assert made is not None
+        acknowledged = send(world, device, made).message.acknowledged or acknowledged
+    assert world.core.counters["records over the quota"] > 0
+    assert 21 not in acknowledged
+    parked = {number for number in range(2, 22) if number in acknowledged}
+    assert 1 in (world.send(device, schema(device, 1, template)).message.acknowledged or ())
+    assert set(stored(world, "blobs")) == parked
+    world.kill()
 
 
 def test_a_block_that_would_unpack_to_too_much_is_kept_aside_and_charged(solution: World) -> None:

@@ -70,10 +70,14 @@ def test_a_malformed_call_is_refused(solution_on_each: World, items: tuple[Any, 
     assert (record.queue_id, decode(record.body)) == (CALL_QUEUE, [3, 6, None])
 
 
-def test_a_call_to_the_management_service_is_a_record_like_others(management: World) -> None:
+def test_a_call_to_the_management_service_is_refused(management: World) -> None:
     device = management.add("A1")
     management.send(device, call(device, 1, "prices", None, 60, True))
-    assert management.rows() == [(1, "$calls")]
+    assert management.rows() == []
+    assert management.core.counters["calls of another service"] == 1
+    management.clock.passed += 1
+    [(message, _)] = management.push(device)
+    assert [decode(record.body) for record in message.records] == [[1, 6, None]]
 
 
 def test_a_body_that_refers_to_itself_is_kept_as_it_came(solution: World) -> None:
