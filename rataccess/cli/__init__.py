@@ -5,7 +5,7 @@ Rules of this room: it reads arguments and prints; what it shows or does is aske
 Exit codes: 0 done; 1 the demo lost, doubled or altered something, fleets are in conflict, the doctor found something, a
 command of `at -c` failed, or `send --wait` waited in vain; 2 wrong arguments or configuration, or no such device; 3 keys;
 4 the store; 5 nothing to ask or show (no device runs there, it has sent no health report); 6 anything else that the library
-reports; 130 broken off with Ctrl-C.
+reports, or the system about a file that was named; 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -49,3 +49,7 @@ def main() -> None:
     except RataccessError as error:
         sys.stderr.write(f"rataccess: {error}\n")
         sys.exit(exit_code(error))
+    except OSError as error:  # a file or folder that the command was given
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"rataccess: {where}{error.strerror or error or type(error).__name__}\n")
+        sys.exit(6)

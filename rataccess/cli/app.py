@@ -89,9 +89,9 @@ def provision(
     ] = None,
 ) -> None:
     """Make a device's keys, tell both services, and print the identity as text and as a QR code."""
-    from rataccess.cli.provision import provision_device, show
+    from rataccess.cli.provision import default_folder, provision_device, show
 
-    show(provision_device(serial_number, folder or Path(serial_number), services, fleet or []))
+    show(provision_device(serial_number, folder or default_folder(serial_number), services, fleet or []))
 
 
 @app.command()

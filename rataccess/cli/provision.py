@@ -6,15 +6,17 @@ Rules of this file: the root key is made and stays in the device's folder; each 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import segno
 
-from rataccess.errors import KeyStoreError
+from rataccess.errors import ConfigurationError, KeyStoreError
 from rataccess.keys import FileKeyStore
 from rataccess.objects import Service
+from rataccess.services.admin import check_name
 from rataccess.services.provisioning import add_device, entries
 from rataccess.services.settings import load
 
@@ -68,6 +70,8 @@ def provision_device(serial_number: str, folder: Path, services: Path, fleets: S
     What was interrupted before both services knew the device is taken up again.  Raises `KeyStoreError` where the folder
     holds a provisioned device, another device is meant, or a file can be read by others; and `ConfigurationError`.
     """
+    for what, name in (("a device", serial_number), *(("a fleet", fleet) for fleet in fleets)):
+        check_name(what, name)
     ports = {service: load(services, service).port for service in Service}  # checked before anything is made
     keys = _begun(serial_number, folder)
     if keys is None:
@@ -90,6 +94,15 @@ def provision_device(serial_number: str, folder: Path, services: Path, fleets: S
     if not configuration.exists():
         configuration.write_text(text, encoding="utf-8")
     return Provisioned(serial_number, folder, kids)
+
+
+def default_folder(serial_number: str) -> Path:
+    """A folder here that has the device's name.  Raises `ConfigurationError` where that is no name of one folder."""
+    if serial_number and re.fullmatch(r"[^./\0\s-][^/\0]*", serial_number) is None:
+        raise ConfigurationError(
+            f"{serial_number!r:.100} is not fit for a folder's name; name the folder with --folder"
+        )
+    return Path(serial_number)
 
 
 def _begun(serial_number: str, folder: Path) -> FileKeyStore | None:

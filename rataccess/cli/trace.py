@@ -7,15 +7,17 @@ opens a pseudo terminal instead, whose link is printed.  The format is `ratacces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 from rataccess.bus import DevicePort, parse_port
 from rataccess.clock import SystemClock
+from rataccess.errors import ConfigurationError, DiskFull
 from rataccess_drivers.at.serialport import open_serial
 from rataccess_drivers.at.stream import Stream
 from rataccess_drivers.ports import resolve
@@ -46,6 +48,8 @@ class Trace:
         self.ended = asyncio.Event()
         self.lost: str | None = None
         """Why the real port is gone."""
+        self.failed: str | None = None
+        """Why no more can be written."""
         self.counts = {Direction.TO_RADIO: 0, Direction.TO_HOST: 0}
         """Bytes that passed."""
 
@@ -53,6 +57,7 @@ class Trace:
         """Hold the real port and make the stand-in."""
         port = open_serial(resolve(self._address), self._baudrate)
         self._began = self._clock.monotonic()
+        _begin_anew(self._out)
         self._out.write(f"{HEAD}\n# port: {self._address}\n")
         self._stream = Stream(port, asyncio.get_running_loop(), self._from_radio, self._lose)
         try:
@@ -67,7 +72,8 @@ class Trace:
             self._stream.close()
             self._stream = None
         await self.stand_in.aclose()
-        self._out.flush()
+        if self.failed is None:
+            self._out.flush()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -79,13 +85,13 @@ class Trace:
         await self.aclose()
 
     def _from_host(self, data: bytes) -> None:
-        self._record(Direction.TO_RADIO, data)
         if self._stream is not None:
             self._stream.write(data)
+        self._record(Direction.TO_RADIO, data)
 
     def _from_radio(self, data: bytes) -> None:
-        self._record(Direction.TO_HOST, data)
         self.stand_in.write(data)
+        self._record(Direction.TO_HOST, data)
 
     def _record(self, direction: Direction, data: bytes) -> None:
         self.counts[direction] += len(data)
@@ -95,9 +101,14 @@ class Trace:
         self._line(Entry(self._now(), None, note=text))
 
     def _line(self, entry: Entry) -> None:
-        if not self._out.closed:
+        if self._out.closed or self.failed is not None:
+            return
+        try:
             self._out.write(format_entry(entry) + "\n")
             self._out.flush()  # whatever comes next, what was seen is kept
+        except OSError as error:  # no room: a trace with holes would be none
+            self.failed = error.strerror or str(error)
+            self.ended.set()
 
     def _now(self) -> float:
         return max(0.0, self._clock.monotonic() - self._began)
@@ -107,6 +118,13 @@ class Trace:
         self._note(f"the port was lost: {why}")
         self._stream = None
         self.ended.set()
+
+
+def _begin_anew(out: TextIO) -> None:
+    """Empty, and for nobody else, whatever it was before."""
+    with contextlib.suppress(OSError, ValueError):  # no regular file, not ours, or none at all
+        os.fchmod(out.fileno(), 0o600)
+        os.ftruncate(out.fileno(), 0)
 
 
 async def record(trace: Trace, say: Callable[[str], None]) -> None:
@@ -123,8 +141,23 @@ async def record(trace: Trace, say: Callable[[str], None]) -> None:
             loop.remove_signal_handler(number)
     there, back = trace.counts[Direction.TO_RADIO], trace.counts[Direction.TO_HOST]
     say(f"{there} bytes to the radio, {back} from it" + (f"; the port was lost: {trace.lost}" if trace.lost else ""))
+    if trace.failed is not None:
+        raise DiskFull(f"the transcript cannot be written: {trace.failed}; it ends where that began")
 
 
-def create(path: Path) -> TextIO:
-    """A new file that only this user may read: a trace holds whatever passed, PINs and passwords included."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+@contextlib.contextmanager
+def create(path: Path) -> Iterator[TextIO]:
+    """A file that only this user may read: a trace holds whatever passed, PINs and passwords included.
+
+    What it held before is overwritten by the first line, when the port is there.  Raises `ConfigurationError`.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}; name another file with -o") from error
+    out = os.fdopen(descriptor, "w", encoding="utf-8")
+    try:
+        yield out
+    finally:
+        with contextlib.suppress(OSError):  # what no room was for was told already
+            out.close()

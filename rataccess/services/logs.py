@@ -17,15 +17,17 @@ from rataccess.services.settings import LogFormat, LogLevel
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """What every record has; what else it has was given as `extra`."""
 
+_QUIETER = {"httpx": logging.WARNING, "uvicorn.error": logging.WARNING, "psycopg.pool": logging.ERROR}
+"""httpx logs URLs, which may be secret; the others say in their own words what our lines say."""
+
 
 def configure(level: LogLevel, form: LogFormat, service: str) -> None:
     """Have everything that is logged from now on written to standard output, in place of what was set up before."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines(service) if form is LogFormat.JSON else TextLines(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(
-        max(logging.WARNING, logging.getLogger().level)
-    )  # it logs URLs, which may be secret
+    for name, least in _QUIETER.items():
+        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
     logging.captureWarnings(True)
 
 
@@ -74,4 +76,9 @@ class TextLines(logging.Formatter):
         text = f"{_time(record)} {record.levelname} {self._service} {record.name} {record.getMessage()}{more}"
         if record.exc_info:
             text += f" {self.formatException(record.exc_info)}"
-        return text.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n")
+        return "".join(each if each.isprintable() and each != "\\" else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    """Nothing that a device sent moves the cursor of whoever reads the log."""
+    return character.encode("unicode_escape").decode()

@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rataccess.clock import Clock, SystemClock
-from rataccess.errors import KeyStoreError, MissingExtra
+from rataccess.config.check import refusal
+from rataccess.errors import ConfigurationError, KeyStoreError, MissingExtra
 from rataccess.objects import Service
 from rataccess.services import provisioning, settings
 from rataccess.services.calls import CallDesk
@@ -109,14 +110,32 @@ def _core(service: Service, found: ServerSettings, store: ServiceStore, clock: C
 
 
 def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
-    """All of it, none of it begun."""
+    """All of it, none of it begun.  Raises one `ConfigurationError` that lists every part's mistakes."""
     server = Server(core, found.host, found.port)
-    receivers = calls = None
+    mistakes: list[str] = []
+    receivers = calls = api = None
     if isinstance(found, SolutionSettings):
-        receivers = Receivers(receivers_of(found), found.store, clock)
-        calls = CallDesk(found.routes, found.store, clock, server.wake)
-        core.on_records, core.on_calls = receivers.wake, calls.wake
-    return Running(server, receivers, calls, _api(core.service, found, clock, receivers, calls))
+        with _gathered(mistakes):
+            receivers = Receivers(receivers_of(found), found.store, clock)
+            core.on_records = receivers.wake
+        with _gathered(mistakes):
+            calls = CallDesk(found.routes, found.store, clock, server.wake)
+            core.on_calls = calls.wake
+    with _gathered(mistakes):
+        api = _api(core.service, found, clock, receivers, calls)
+    if mistakes:
+        raise refusal(mistakes)
+    return Running(server, receivers, calls, api)
+
+
+@contextlib.contextmanager
+def _gathered(mistakes: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except ConfigurationError as error:
+        mistakes += str(error).splitlines()
 
 
 def _api(

@@ -163,6 +163,20 @@ def test_what_is_wrong_with_a_part_is_found_before_anything_begins(config: Path,
         asyncio.run(begin())
 
 
+def test_what_is_wrong_with_several_parts_is_told_at_once(config: Path) -> None:
+    wrong = TEXT.replace('"COMPOSED_TOKEN"', '"NOT_SET_ANYWHERE"').replace("http://127.0.0.1:9/", "ftp://x")
+    config.write_text(wrong + '[[solution.receivers]]\nkind = "webhook"\nname = "a"\nurl = "x"\n')
+
+    async def begin() -> None:
+        async with composed(Service.SOLUTION, settings.load(config, Service.SOLUTION)):
+            raise AssertionError("it started")
+
+    with pytest.raises(ConfigurationError) as told:
+        asyncio.run(begin())
+    for key in ("solution.api.token", "solution.routes.energy", "solution.receivers["):
+        assert key in str(told.value)
+
+
 async def test_a_service_has_only_the_parts_that_are_configured(config: Path) -> None:
     async with composed(Service.MANAGEMENT, settings.load(config, Service.MANAGEMENT)) as running:
         assert (running.receivers, running.calls, running.api) == (None, None, None)

@@ -37,6 +37,11 @@ def test_a_json_line() -> None:
     }
 
 
+def test_nothing_moves_the_cursor() -> None:
+    line = logs.TextLines("solution").format(record("queue \x1b[2Jq\u202e \\ é"))
+    assert line.endswith(r"queue \x1b[2Jq\u202e \\ é")
+
+
 def test_a_text_line() -> None:
     told = logs.TextLines("solution").format(record("it happened\nand more", logging.WARNING, device="A1"))
     assert told == "2026-09-21T14:13:20.250Z WARNING solution rataccess.services it happened\\nand more device=A1"

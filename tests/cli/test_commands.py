@@ -113,6 +113,26 @@ def test_provision_prints_the_identity_as_text_and_as_a_qr_code_and_no_secret(
     assert not [secret for secret in secrets if secret in told.out]
 
 
+@pytest.mark.parametrize("serial_number", ["", "a\nb", "x" * 65, "../up", "a/b", ".hidden"])
+def test_provision_makes_nothing_for_a_name_that_cannot_be(cli: Cli, services: Path, serial_number: str) -> None:
+    place = services.parent.parent
+    before = set(place.rglob("*"))
+    told = cli("provision", serial_number)
+    assert told.code == 2
+    assert "folder" in told.err or "1 to 64 printable characters" in told.err
+    assert set(place.rglob("*")) == before
+
+
+def test_provision_refuses_a_fleet_before_it_makes_keys(cli: Cli, services: Path, tmp_path: Path) -> None:
+    assert cli("provision", "D-1", "--fleet", "\t").code == 2
+    assert not (tmp_path / "D-1").exists()
+
+
+def test_a_serial_number_that_is_no_folder_has_one_of_another_name(cli: Cli, services: Path, tmp_path: Path) -> None:
+    assert cli("provision", "a/b", "--folder", "device").code == 0
+    assert (tmp_path / "device" / "root.key").exists()
+
+
 def test_provision_never_overwrites_keys(cli: Cli, services: Path, tmp_path: Path) -> None:
     cli("provision", "D-1")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

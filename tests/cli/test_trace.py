@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from rataccess.cli.trace import Trace, create, record
 from rataccess.driver import Evidence
-from rataccess.errors import ConfigurationError, PortBusy, RadioNotFound
+from rataccess.errors import ConfigurationError, DiskFull, PortBusy, RadioNotFound
 from rataccess_drivers.at.port import AtPort
 from rataccess_hil.journal import Direction
 from rataccess_hil.modem import VirtualBg95
@@ -139,6 +141,71 @@ def test_a_link_in_the_way_lets_the_port_go(tmp_path: Path) -> None:
             await dialogue(modem.address)  # nobody holds it
 
     asyncio.run(run())
+
+
+def test_a_file_that_cannot_be_written_is_told(cli: Cli, tmp_path: Path) -> None:
+    told = cli("trace", "/dev/nowhere0", "-o", str(tmp_path / "none" / "t"))
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith(f"rataccess: {tmp_path / 'none' / 't'} cannot be written: No such file")
+
+
+def test_what_was_recorded_before_stays_where_the_port_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    old = tmp_path / "t"
+    old.write_text("# an earlier one\n")
+    assert cli("trace", "/dev/nowhere0", "-o", str(old)).code == 6
+    assert old.read_text() == "# an earlier one\n"
+
+
+def test_a_link_in_the_way_is_told(cli: Cli, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        (tmp_path / "tty").write_text("a file")
+        told = cli("trace", os.ttyname(slave), "-o", str(tmp_path / "t"), "--link", str(tmp_path / "tty"))
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert told.code == 6
+    assert told.err.startswith("rataccess: ")
+    assert str(tmp_path / "tty") in told.err
+
+
+async def test_an_older_file_is_overwritten_and_nobody_elses(tmp_path: Path) -> None:
+    file = tmp_path / "t"
+    file.write_text("something longer than what comes\n" * 100)
+    file.chmod(0o644)
+    with create(file) as out:
+        async with VirtualBg95() as modem, Trace(modem.address, out) as trace:
+            await dialogue(trace.stand_in.address)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "something" not in file.read_text()
+    assert "AT+CSQ" in file.read_text()
+
+
+async def test_a_full_disk_ends_the_trace_and_no_byte_is_kept_back() -> None:
+    class Full(io.StringIO):
+        full = False
+
+        def flush(self) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    out, told = Full(), list[str]()
+    async with VirtualBg95() as modem:
+        trace = Trace(modem.address, out)
+        running = asyncio.create_task(record(trace, told.append))
+        await eventually(lambda: bool(told))
+        fd = os.open(trace.stand_in.link, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            out.full = True
+            asked = asyncio.Event()
+            modem.port.on_bytes = lambda data: asked.set()
+            os.write(fd, b"AT\r")
+            async with asyncio.timeout(10):
+                await asked.wait()
+                with pytest.raises(DiskFull, match="No space left"):
+                    await running
+        finally:
+            os.close(fd)
 
 
 async def test_the_command(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from rataccess.services.receivers import Receivers
 from rataccess.services.secret import reveal
 from rataccess.services.settings import ApiSettings, ServerSettings
 from rataccess.services.storethread import StoreThread
+
+logger = logging.getLogger("rataccess.services.api")
 
 SHORTEST_TOKEN = 16
 """Characters: of random letters and digits these are 95 bits."""
@@ -89,6 +92,7 @@ class ApiServer:
         )
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="administration interface")
         await self._server.listening.wait()
+        logger.info("HTTP interface listens on %s port %d (TCP)", *self.address)
 
     async def aclose(self) -> None:
         """Finish what is under way and stop.  Idempotent."""

@@ -42,7 +42,7 @@ class AsideFacet(Facet):
         """What stands aside, of one receiver or of all, under one key or under any, the oldest refusal first."""
         asked = [(column, value) for column, value in (("receiver", receiver), ("key", key)) if value is not None]
         where = " AND ".join(f"{column} = ?" for column, _ in asked) or "1 = 1"
-        statement = f"SELECT receiver, key, record, reason, refused_at FROM aside WHERE {where} ORDER BY refused_at, key LIMIT ?"
+        statement = f"SELECT {_COLUMNS} FROM aside WHERE {where} ORDER BY refused_at, key LIMIT ?"
         return [_aside(*row) for row in self.database.execute(statement, (*(value for _, value in asked), limit))]
 
     def count_aside(self) -> dict[str, int]:
@@ -54,6 +54,7 @@ class AsideFacet(Facet):
         self.database.execute("DELETE FROM aside WHERE receiver = ? AND key = ?", (receiver, key))
 
 
+_COLUMNS = "receiver, key, record, reason, refused_at"
 _COUNT = "SELECT receiver, count(*) FROM aside GROUP BY receiver"
 
 
