@@ -25,6 +25,8 @@ class Service(enum.StrEnum):
     MANAGEMENT = "management"
     SOLUTION = "solution"
 
+    __hash__ = str.__hash__  # as a key of a mapping: `Enum` would run Python code for each look
+
 
 class Urgency(enum.IntEnum):
     """How soon a record must go; higher goes first, and may use dearer links."""
@@ -33,6 +35,8 @@ class Urgency(enum.IntEnum):
     ROUTINE = 1
     PROMPT = 2
     ALARM = 3
+
+    __hash__ = int.__hash__
 
 
 class ReceiptState(enum.StrEnum):
@@ -47,6 +51,8 @@ class ReceiptState(enum.StrEnum):
     """The store was full and its policy gave this record up."""
     REPLACED = "replaced"
     """A newer value of the same named object made this one pointless before it was sent."""
+
+    __hash__ = str.__hash__
 
     @property
     def final(self) -> bool:

@@ -91,6 +91,12 @@ class Standing:
             probation=self.probation,
         )
 
+    @property
+    def free(self) -> bool:
+        """Whether sending costs nothing and is not rationed, as in its `view`."""
+        hints = self.link.hints
+        return self.budget is None and not (hints.cost_per_byte if hints else self.settings.cost_per_byte)
+
     def started(self) -> None:
         """The link can send: forget what was measured over its last bearer."""
         self.timer = ResponseTimer(self.link.hints.response_time if self.link.hints else 1.0)

@@ -209,33 +209,38 @@ class AsyncChannel:
         waiter: asyncio.Future[AsyncReceipt] = asyncio.get_running_loop().create_future()
 
         def done(outcome: AsyncReceipt | Exception) -> None:
-            self._parts.bridge.post(lambda: _resolve(waiter, outcome))
+            bridge.run(partial(_resolve, waiter, outcome))
 
-        self.submit(new, done)
+        bridge = self._parts.bridge
+        self._parts.store.submit_async(new, partial(self._stored, new, done, bridge.run))
         return await waiter
 
     def submit(self, new: NewRecord, done: Callable[[AsyncReceipt | Exception], None]) -> None:
         """Accept `new` from any thread; `done` gets the receipt, or the error, perhaps in the store's own thread,
         before the record can leave."""
-        self._parts.store.submit(new, partial(self._stored, new, done))
+        self._parts.store.submit(new, partial(self._stored, new, done, self._parts.bridge.post))
 
     def accept_here(self, new: NewRecord) -> AsyncReceipt:
         """Accept `new` and wait for the disk in the calling thread; raises as `enqueue`."""
         outcomes: list[AsyncReceipt | Exception] = []
-        self._parts.store.enqueue(new, partial(self._stored, new, outcomes.append))
+        self._parts.store.enqueue(new, partial(self._stored, new, outcomes.append, self._parts.bridge.post))
         (receipt,) = outcomes
         assert isinstance(receipt, AsyncReceipt)  # an error was raised
         return receipt
 
     def _stored(
-        self, new: NewRecord, done: Callable[[AsyncReceipt | Exception], None], outcome: Accepted | Exception
+        self,
+        new: NewRecord,
+        done: Callable[[AsyncReceipt | Exception], None],
+        on_loop: Callable[[Callable[[], None]], None],
+        outcome: Accepted | Exception,
     ) -> None:
         if isinstance(outcome, Exception):
             done(outcome)
             return
         # here, before anything can settle the record, its receipt is made known
         done(self._parts.receipts.new(self.service, outcome.number))
-        self._parts.bridge.post(lambda: self._parts.exchange.accepted(new, outcome.number))
+        on_loop(partial(self._parts.exchange.accepted, new, outcome.number))
 
     async def put(self, name: str, value: Object, *, urgency: Urgency = Urgency.ROUTINE) -> AsyncReceipt:
         """Give the named object `name` (1 to 64 characters, not beginning with `$`) a new value, here and at the service.

@@ -40,19 +40,23 @@ class AsyncReceipt:
         meanwhile; the record stays queued all the same.
         """
         if not self.state.final:
-            waiter = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            waiter = loop.create_future()
             self._waiters.append(waiter)
+            timer = None if timeout is None else loop.call_later(timeout, self._late, waiter, timeout)
             try:
-                async with asyncio.timeout(timeout):
-                    await waiter
-            except TimeoutError as error:
-                raise DeadlineExceeded(
-                    f"record {self.number} of {self.service} is still {self.state.value} after {timeout} s; it is kept"
-                ) from error
+                await waiter
             finally:
+                if timer is not None:
+                    timer.cancel()
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
         return self.state
+
+    def _late(self, waiter: asyncio.Future[None], timeout: float) -> None:
+        text = f"record {self.number} of {self.service} is still {self.state.value} after {timeout} s; it is kept"
+        if not waiter.done():
+            waiter.set_exception(DeadlineExceeded(text))
 
     def close(self) -> None:
         """For the device: no state will follow in this run; who waits gets `Closed`."""

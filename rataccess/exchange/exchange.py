@@ -355,7 +355,7 @@ class Exchange:
 
     def free(self, link: str) -> bool:
         """Whether a packet over `link` costs nothing."""
-        return self.access.links[link].view().free
+        return self.access.links[link].free
 
     def in_use(self, link: str) -> bool:
         """Whether ordinary records take `link` now."""

@@ -123,7 +123,7 @@ class Ledger:
         if done:
             self._access.links[link].traffic.records += len(done)
             self._settling.update(done)
-            cheap = self._access.links[link].view().free  # elsewhere a power cut would have it paid for twice
+            cheap = self._access.links[link].free  # elsewhere a power cut would have it paid for twice
             self._store.settle(self._service, done, ReceiptState.DELIVERED, patient=cheap)
             self.delivered(done)
 
