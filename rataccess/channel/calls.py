@@ -51,6 +51,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[Reply | Exception]] = {}
+        self._leaving: dict[int, Callable[[], None]] = {}
         self.dropped = 0
         """Replies that nobody waited for any more, or that were malformed."""
 
@@ -58,9 +59,14 @@ class Calls:
         """`waiter` gets the reply to the call that the record `number` carries; from any thread."""
         self._waiting[number] = waiter
 
+    def when_left(self, number: int, call: Callable[[], None]) -> None:
+        """`call` is called once the record `number` has left the device."""
+        self._leaving[number] = call
+
     def forget(self, number: int) -> None:
         """Nobody waits for that any more."""
         self._waiting.pop(number, None)
+        self._leaving.pop(number, None)
 
     def replied(self, body: bytes) -> None:
         """A reply has come: `[number, status, body]`."""
@@ -79,9 +85,22 @@ class Calls:
             return
         waiter.set_result((value[1], value[2]))
 
-    def settled(self, numbers: Sequence[int], state: ReceiptState) -> None:
-        """These records are done with: those that were not delivered will have no reply."""
-        if not self._waiting or state is ReceiptState.DELIVERED:
+    def moved(self, numbers: Sequence[int], state: ReceiptState) -> None:
+        """These records got as far as `state`."""
+        if state is ReceiptState.DELIVERED or not state.final:
+            self._left(numbers)
+        else:
+            self._given_up(numbers, state)
+
+    def _left(self, numbers: Sequence[int]) -> None:
+        for number in numbers if self._leaving else ():
+            call = self._leaving.pop(number, None)
+            if call is not None:
+                call()
+
+    def _given_up(self, numbers: Sequence[int], state: ReceiptState) -> None:
+        """There will be no reply to these."""
+        if not self._waiting:
             return
         for number in numbers:
             waiter = self._waiting.pop(number, None)
@@ -97,6 +116,7 @@ class Calls:
             if not waiter.done():
                 waiter.set_result(Closed("the device was closed before the reply came; the call may be carried out"))
         self._waiting.clear()
+        self._leaving.clear()
 
 
 def result(name: str, status: int, body: Object) -> Object:

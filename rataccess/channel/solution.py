@@ -98,8 +98,7 @@ class AsyncSolutionChannel(AsyncChannel):
 
     def moved(self, numbers: Sequence[int], state: ReceiptState) -> None:
         super().moved(numbers, state)
-        if state.final:
-            self.calls.settled(numbers, state)
+        self.calls.moved(numbers, state)
 
     def _take_reserved(self, record: Inbound) -> None:
         if record.queue == QUEUE:
@@ -143,7 +142,13 @@ class _Attempt:
         self._receipt = outcome
         if self._ended:
             self._forget(outcome)
-        else:
+        elif outcome.sent:
+            self._await_reply(deadline)
+        else:  # asking for the reply costs something on some links: not before there can be one
+            self._channel.calls.when_left(outcome.number, lambda: self._await_reply(deadline))
+
+    def _await_reply(self, deadline: float) -> None:
+        if not self._ended:
             self._undo = self._channel.awaited(deadline)
 
     def late(self, timeout: float) -> CallTimeout:

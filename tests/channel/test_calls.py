@@ -49,6 +49,8 @@ async def test_a_call_is_a_record_and_its_reply_is_one(rig: Rig) -> None:
     assert (record.queue, record.urgency, record.max_cost) == ("$calls", Urgency.PROMPT, 0.2)
     assert decode(record.body) == ["energyService", {"zone": "SE3"}, 90, True]
     assert record.expires_at == rig.clock.wall() + 89.5
+    assert rig.exchange.expected == [], "no reply can come before the call has left"
+    rig.sent([record.number])
     assert rig.exchange.expected == [pytest.approx(89.5)]
     assert rig.exchange.arrivals == [Urgency.PROMPT]
     rig.arrive(1, "$calls", [record.number, 200, {"price": 0.41}])
