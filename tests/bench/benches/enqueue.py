@@ -89,7 +89,7 @@ class Enqueue(Bench):
         folder = desk.room(kind)
         out = folder / "strace.txt"
         wrapper = [strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", str(out)]
-        with self._program(desk, whose, kind, folder, self.total, wrapper) as program:
+        with self._program(desk, whose, kind, folder, self.total // 4, wrapper) as program:
             count = float(program.hear()["count"])
             program.process.wait(60)
         return sum(map(int, _TABLE.findall(out.read_text()))) / count
