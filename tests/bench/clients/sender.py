@@ -10,7 +10,6 @@ Each answer has `began` and `ended` (wall seconds) and `cpu` (seconds of this pr
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import sys
 import time
@@ -40,18 +39,8 @@ async def accept(channel: AsyncChannel, value: dict[str, Any], captured_at: floa
     """Enqueue `value` as captured at another time."""
     record = channel.record(value, queue=QUEUE, **extra)
     if captured_at is not None:
-        record = dataclasses.replace(record, captured_at=captured_at)
-    waiter: asyncio.Future[AsyncReceipt | Exception] = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
-
-    def done(outcome: AsyncReceipt | Exception) -> None:
-        loop.call_soon_threadsafe(waiter.set_result, outcome)
-
-    channel.submit(record, done)
-    outcome = await waiter
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+        record = msgspec.structs.replace(record, captured_at=captured_at)
+    return await channel._accept(record)  # as `enqueue` does
 
 
 async def one_by_one(channel: AsyncChannel, values: list[dict[str, Any]], extra: Any, pause: float) -> None:

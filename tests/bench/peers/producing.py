@@ -27,7 +27,7 @@ def measure(put: Callable[[], Any], producers: int, total: int) -> dict[str, flo
     end = time.perf_counter() + MOST_SECONDS
 
     def work(number: int) -> None:
-        for count in range(1, each + 1):
+        for count in range(1, each + 1):  # noqa: B007 - how many were put
             put()
             if time.perf_counter() > end:
                 break
