@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

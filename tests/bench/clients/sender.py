@@ -15,6 +15,8 @@ import sys
 import time
 from typing import Any
 
+import msgspec
+
 from rataccess import AsyncDevice
 from rataccess.channel import AsyncChannel, AsyncReceipt
 from tests.bench import series
