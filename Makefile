@@ -12,7 +12,9 @@ demo: $(READY)
 	$(BIN)/rataccess demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/coverage run -m pytest -q $(ARGS)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n auto --dist worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 check: $(READY)

@@ -25,6 +25,12 @@ settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "patient")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Coverage is measured here and in the workers, not in what tests start: that is to be as it is for users."""
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def pytest_sessionstart() -> None:
     """Nobody makes an event loop by asking for the current one (the virtual-time plug-in does, and never closes it)."""
     asyncio.set_event_loop(None)
