@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt
+import matplotlib.pyplot as plt  # type: ignore[import-not-found,unused-ignore]
 
 from tests.bench.bench import OURS, Bench, Metric
 from tests.bench.benches import ALL

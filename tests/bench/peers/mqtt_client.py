@@ -7,6 +7,7 @@ A CA_FILE of `-` is no TLS; 20 in flight is its default.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -16,11 +17,12 @@ import paho.mqtt.enums
 from lines import commands, event, payloads, say  # type: ignore[import-not-found,unused-ignore]
 
 TOPIC = "readings"
-BEGAN = time.time()
 
 
 def main(host: str, port: int, authority: str, keepalive: int, in_flight: int = 20, backlog: int = 0) -> None:
-    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id="BENCH-1", protocol=mqtt.MQTTv311)
+    client = mqtt.Client(
+        paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id=f"B-{os.getpid()}", protocol=mqtt.MQTTv311
+    )
     if authority != "-":
         client.tls_set(authority)
     client.max_inflight_messages_set(in_flight)
