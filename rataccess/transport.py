@@ -126,6 +126,13 @@ class Transport(ABC):
     async def receive(self) -> Packet:
         """Wait for the next packet.  Raises `TransportBroken`, `ServiceRefused` or `Closed`."""
 
+    def deliver_to(self, on_packet: Callable[[Packet], None] | None) -> None:  # noqa: B027 - may be left as it is
+        """Hand packets to `on_packet`, in the event loop, as soon as they come; `None` ends that.
+
+        It spares a change of task for each packet.  A transport that does not has them fetched by `receive`, which tells of
+        what came before, of refusals and of the end in any case.  `on_packet` never raises.
+        """
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close; idempotent; frees everything even when a graceful close fails.  A waiting `receive` raises `Closed`."""

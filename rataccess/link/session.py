@@ -138,6 +138,7 @@ class Session:
                 else:
                     on_packet(packet)
 
+        transport.deliver_to(on_packet)
         self._receiving = asyncio.get_running_loop().create_task(run(), name=f"rataccess link {self._name} receive")
 
     async def run(self, rung: Recovery) -> None:
@@ -157,6 +158,8 @@ class Session:
         undo()
         receiving, transport = self._receiving, self.transport
         try:
+            if transport is not None:
+                transport.deliver_to(None)
             if receiving is not None:
                 receiving.cancel()
                 await asyncio.wait({receiving}, timeout=self._timing.close_limit)

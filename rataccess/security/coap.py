@@ -6,7 +6,6 @@ calls a message format error, and options that must be understood but are not.  
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn
 
 from rataccess.errors import ProtectionFailed
@@ -38,8 +37,7 @@ _PAYLOAD_MARKER = 0xFF
 _DISCARDED = frozenset({1, 3, 5, 7, 11, 15, 17, 23, 27})
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What anybody can read of a message."""
 
     kind: Literal["request", "response", "empty", "reset"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cbor2
+import msgspec
 
 from rataccess.errors import ObjectError
 from rataccess.numbers import MAX_NUMBER, NumberSet
@@ -37,6 +38,7 @@ LINK = 16
 ANSWER_LIMIT = 17
 PACKET = 18
 WANTED = 19
+FULL = 20
 """Control keys; `LINK` is the name of the link that carries the message, `ANSWER_LIMIT` the largest message back, `PACKET`
 an application's own packet, `WANTED` what a service cannot read records without: schema ids, and -1 - queue id for names."""
 MOST_WANTED = 8
@@ -58,8 +60,7 @@ MAX_BLOCK_BODIES = 4 * 1024 * 1024
 """Bytes of all records of one block once unpacked: a constant column costs its sender nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class WireRecord:
+class WireRecord(msgspec.Struct, frozen=True):
     """One record, or one byte range of one.  `captured_at` is seconds since 1970, or `None` where nobody knows."""
 
     number: int

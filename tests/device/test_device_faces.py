@@ -48,6 +48,7 @@ FOR_THE_DEVICE = {
     "moved",
     "objects_arrived",
     "arrived",
+    "wanted",
 }
 """Methods of the asynchronous classes that the floors call, not the application."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-from dataclasses import replace
 from typing import Any
 
 import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rataccess.errors import ObjectError
 from rataccess.numbers import MAX_NUMBER

@@ -22,7 +22,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -85,10 +85,11 @@ class UdpTransport(Transport):
         self._sockets: dict[Service, socket.socket] = {}
         self._headers: dict[Service, int] = {}
         self._incoming: deque[Packet | ServiceRefused] = deque()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._room = asyncio.Lock()
         self._room_made = asyncio.Event()
         self._buffer = bytearray()
+        self._deliver: Callable[[Packet], None] | None = None
         self._trouble: Exception = Closed("the UDP transport is not open")
         self._usable = self._closed = False
         self._paused: set[Service] = set()
@@ -152,11 +153,11 @@ class UdpTransport(Transport):
             if not self._usable:
                 raise self._unusable()
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self._waiters.add(waiter)
             try:
                 await waiter
             finally:
-                self._unwait(waiter)
+                self._waiters.discard(waiter)
         if self._closed:
             raise self._unusable()
         item = self._incoming.popleft()
@@ -165,6 +166,10 @@ class UdpTransport(Transport):
         if isinstance(item, ServiceRefused):
             raise item
         return item
+
+    def deliver_to(self, on_packet: Callable[[Packet], None] | None) -> None:
+        """See `Transport.deliver_to`."""
+        self._deliver = on_packet
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
@@ -322,7 +327,9 @@ class UdpTransport(Transport):
                 if not self._receive_failed(service, error):
                     return
                 continue
-            self._incoming.append(Packet(bytes(buffer[:size]), service))
+            packet = Packet(bytes(buffer[:size]), service)
+            deliver = self._incoming.append if self._deliver is None or self._incoming else self._deliver
+            deliver(packet)
         if len(self._incoming) >= WAITING_PACKETS:
             self._pause_reading()
         if self._incoming:
@@ -347,10 +354,6 @@ class UdpTransport(Transport):
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _unwait(self, waiter: asyncio.Future[None]) -> None:
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
 
     def _pause_reading(self) -> None:
         loop = asyncio.get_running_loop()
