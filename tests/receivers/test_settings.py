@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,17 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: p
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtra, match=r"rataccess\[services\]"):
         CallDesk({"r": RouteSettings(url="http://x")}, "unused", SystemClock(), environ={})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:s3cret@[::1]x/db", "postgresql://u:s%zz3cret@h/db", "postgresql://u:s3cret@h/db?s3cret=1"],
+)
+def test_a_url_that_cannot_be_read_is_told_without_its_password(url: str) -> None:
+    pytest.importorskip("psycopg")
+    settings = PostgresqlSettings(name="a", url=SECRET)
+    with pytest.raises(ConfigurationError) as told:
+        Receivers([settings], "unused", SystemClock(), environ={"S": url})
+    text = "".join(traceback.format_exception(told.value))
+    assert "receivers[0].url: cannot be read" in text
+    assert "3cret" not in text

@@ -171,7 +171,7 @@ async def _as_object(content: bytes, headers: Mapping[str, str]) -> bytes:
             return await asyncio.to_thread(_json, content)
         return _json(content)
     if kind.startswith("text/") or kind == "application/xml" or kind.endswith("+xml"):
-        return encode(_text(content, parameters))
+        return encode(await asyncio.to_thread(_text, content, parameters))  # some character sets take seconds
     return encode(content)
 
 

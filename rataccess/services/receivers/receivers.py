@@ -29,7 +29,7 @@ from rataccess.services.receivers.settings import (
     ReceiverSettings,
     WebhookSettings,
 )
-from rataccess.services.receivers.table import PostgresqlReceiver
+from rataccess.services.receivers.table import PostgresqlReceiver, url_mistake
 from rataccess.services.receivers.webhook import WebhookReceiver
 from rataccess.services.secret import Secret, reveal, reveal_all
 from rataccess.services.storethread import StoreAccess, StoreThread
@@ -182,6 +182,8 @@ class _Maker:
             raise ConfigurationError(
                 f'{self._key}.url: a password in the file is not allowed; use url = {{ env = "..." }} or a PGPASSFILE'
             )
+        mistake = url_mistake(url)
+        self._refuse([] if mistake is None else [f"{self._key}.url: {mistake}"])
         return PostgresqlReceiver(settings, url)
 
     def _reveal(self, value: Secret, name: str) -> str:

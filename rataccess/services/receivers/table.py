@@ -161,6 +161,18 @@ def _told(error: BaseException) -> str:
     return type(error).__name__ if isinstance(error, TimeoutError) else str(error).splitlines()[0][:200]
 
 
+def url_mistake(url: str) -> str | None:
+    """What is wrong with the connection string; nothing of it is shown, as libpq's own errors would."""
+    psycopg = _psycopg()
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return (
+            "cannot be read; allowed: postgresql://user@host/database, other characters of a password as %40 and so on"
+        )
+    return None
+
+
 def _psycopg() -> Any:
     try:
         import psycopg
