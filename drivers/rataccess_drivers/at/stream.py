@@ -99,8 +99,8 @@ class Stream:
         taken = 0
         while self._slow and taken < _READS and self._readable():
             taken += 1
-        if self._slow and taken:
-            self._next_look = self._loop.call_later(_LOOK_EVERY, self._look)
+        if self._slow and taken:  # where more may be waiting, others have their turn first, and it goes on at once
+            self._next_look = self._loop.call_later(_LOOK_EVERY if taken < _READS else 0, self._look)
         elif self._slow:
             self._speed_up()
 
