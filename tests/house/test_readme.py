@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
 
 from rataccess import registry
+from rataccess.cli.app import app
 from rataccess.config import check_options, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,19 +29,28 @@ def test_the_configuration_is_one() -> None:
         registry.transport(link.transport)
 
 
-def test_the_application_compiles_and_is_short() -> None:
-    (text,) = _blocks("python")
-    compile(text, "README.md", "exec")
-    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+def test_the_applications_compile_and_the_first_is_short() -> None:
+    texts = _blocks("python")
+    for text in texts:
+        compile(text, "README.md", "exec")
+    assert len([line for line in texts[0].splitlines() if line.strip()]) <= 20
+
+
+def test_the_template_packs_to_what_is_said() -> None:
+    (text,) = [each for each in _blocks("python") if "Template(" in each]
+    names: dict[str, Any] = {}
+    exec(text.split("with ", 1)[0], names)
+    packed = names["readings"].pack({"temp": 21.5, "hum": 48, "mode": "auto"})
+    assert f"to {len(packed)} bytes" in README
 
 
 def test_the_commands_are_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"make (\w+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    application = (ROOT / "rataccess/cli/app.py").read_text(encoding="utf-8")
+    commands = get_command(app).commands  # type: ignore[attr-defined]
     for command in re.findall(r"^    rataccess (\w+)", README, re.MULTILINE):
-        assert f"def {command}(" in application, command
+        assert command in commands, command
 
 
 def test_linked_pages_exist() -> None:
