@@ -10,6 +10,7 @@ reports, or the system about a file that was named; 130 broken off with Ctrl-C.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ def _missing(error: ModuleNotFoundError) -> NoReturn:
 
 def main() -> None:
     """The `rataccess` command."""
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # it logs URLs, with the password in them
     try:
         from rataccess.cli.app import app
     except ModuleNotFoundError as error:

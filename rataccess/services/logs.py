@@ -17,8 +17,8 @@ from rataccess.services.settings import LogFormat, LogLevel
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """What every record has; what else it has was given as `extra`."""
 
-_QUIETER = {"httpx": logging.WARNING, "uvicorn.error": logging.WARNING, "psycopg.pool": logging.ERROR}
-"""httpx logs URLs, which may be secret; the others say in their own words what our lines say."""
+_QUIETER = {"httpx": logging.WARNING, "uvicorn.error": logging.WARNING, "psycopg.pool": logging.CRITICAL}
+"""httpx and the pool log URLs, which may hold a secret; what they and uvicorn have to say is in lines of ours."""
 
 
 def configure(level: LogLevel, form: LogFormat, service: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import random
 from pathlib import Path
 
 import pytest
 
 from rataccess.objects import Service, encode
-from rataccess.services import admin, provisioning
+from rataccess.services import admin, logs, provisioning
+from rataccess.services.settings import LogFormat, LogLevel
 from rataccess.services.store import Changes, open_store
 from tests.cli.conftest import Cli
 
@@ -182,3 +184,24 @@ def test_a_store_that_is_not_there_is_not_made(cli: Cli, services: Path, tmp_pat
     told = cli("fleet", "list")
     assert (told.code, "there is no store" in told.err) == (2, True)
     assert not (tmp_path / "management.sqlite").exists()
+
+
+def test_a_store_url_that_cannot_be_read_is_told_without_its_password(cli: Cli, services: Path) -> None:
+    pytest.importorskip("psycopg_pool")
+    url = "postgresql://u:s3cret@[::1]x/db"
+    services.write_text(services.read_text().replace('"solution.sqlite"', f'"{url}"'))
+    told = cli("fleet", "aside", "list")
+    assert told.code == 4
+    assert "s3cret" not in told.out + told.err
+
+
+def test_the_pool_of_connections_logs_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(LogLevel.DEBUG, LogFormat.JSON, "solution")
+    try:
+        assert not logging.getLogger("psycopg.pool").isEnabledFor(logging.ERROR)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)
