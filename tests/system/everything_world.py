@@ -38,7 +38,8 @@ from rataccess.services.calls.desk import CallDesk
 from rataccess.services.calls.remote import NOTHING, Outcome
 from rataccess.services.calls.routes import Route
 from rataccess.services.calls.settings import RouteSettings
-from rataccess.services.store import PendingCall, ServiceStore
+from rataccess.services.core import ServiceCore
+from rataccess.services.store import PendingCall, ServiceStore, open_store
 from rataccess.store.database import Database
 from tests.system.system_world import SystemWorld
 
@@ -83,9 +84,9 @@ def same(one: object, other: object) -> bool:
 class Handle:
     """A desk's own handle on a store, used in the loop's thread."""
 
-    def __init__(self, world: EverythingWorld, path: Path) -> None:
+    def __init__(self, world: EverythingWorld) -> None:
         self._world = world
-        self._store = ServiceStore.open(path)
+        self._store = open_store(world.stores[Service.SOLUTION])
 
     async def do(self, work: Callable[[ServiceStore], T]) -> T:
         await asyncio.sleep(0.001)
@@ -122,6 +123,7 @@ class EverythingWorld(SystemWorld):
 
     def __init__(self, folder: Path, links: Mapping[str, str], *, store: str = "", seed: int = 0) -> None:
         super().__init__(folder, links, store=store, seed=seed)
+        self.stores = {service: str(folder / f"{service}.sqlite") for service in Service}
         self.full: set[Service | str] = set()
         """Whose disk takes nothing: a service's, or `device`'s."""
         self._full_from, self._full_to = 0.0, -math.inf
@@ -155,20 +157,24 @@ class EverythingWorld(SystemWorld):
     def start_service(self, service: Service) -> None:
         super().start_service(service)
         core = self.services[service]
+        self.fill_at_will(core)
+        if service is Service.SOLUTION:
+            routes = {name: RouteSettings(url="http://127.0.0.1/", deadline=20.0) for name in ROUTES}
+            self.desk = Desk(routes, "", self.clock, self.tick, store=Handle(self))
+            self.desk.world = self
+            core.on_calls = self.desk.wake
+            self.desk.start()
+
+    def fill_at_will(self, core: ServiceCore) -> None:
+        """Have its store keep nothing while its disk is full."""
         keep = core.store.commit
 
         def commit(*arguments: Any) -> None:
-            if service in self.full:
+            if core.service in self.full:
                 raise DiskFull("no room")
             keep(*arguments)
 
         core.store.commit = commit  # type: ignore[method-assign,assignment]
-        if service is Service.SOLUTION:
-            routes = {name: RouteSettings(url="http://127.0.0.1/", deadline=20.0) for name in ROUTES}
-            self.desk = Desk(routes, "", self.clock, self.tick, store=Handle(self, Path(core.store.name)))
-            self.desk.world = self
-            core.on_calls = self.desk.wake
-            self.desk.start()
 
     async def end_service(self, service: Service, *, killed: bool) -> None:
         """In order, or as a power cut leaves it."""
@@ -368,16 +374,16 @@ class EverythingWorld(SystemWorld):
 
     def command(self) -> None:
         size = 3000 if self.random.random() < 0.2 else 0
-        admin.enqueue_inbound(self.folder / "solution.sqlite", "T", "commands", [self.commands, bytes(size)])
+        admin.enqueue_inbound(self.stores[Service.SOLUTION], "T", "commands", [self.commands, bytes(size)])
         self.commands += 1
 
     def post_packet(self) -> None:
         data = f"down {len(self.packets_down)}".encode()
-        admin.post_packet(self.folder / "solution.sqlite", "T", data, seconds=20.0)
+        admin.post_packet(self.stores[Service.SOLUTION], "T", data, seconds=20.0)
         self.packets_down.append(data)
 
     def environment(self) -> None:
-        draw, store = self.random, self.folder / "management.sqlite"
+        draw, store = self.random, self.stores[Service.MANAGEMENT]
         if draw.random() < 0.3:
             admin.set_fleets(store, "T", draw.sample(["north", "south", "hot"], draw.randrange(4)))
         owner: dict[str, str] = {"fleet": draw.choice(["north", "south", "hot"])}
@@ -392,7 +398,7 @@ class EverythingWorld(SystemWorld):
         """Trouble is over: give everything the time that it may take."""
         assert self.device
         for seconds in range(400):
-            waiting = [each for path in Service for each in admin.list_devices(self.folder / f"{path}.sqlite")]
+            waiting = [each for url in self.stores.values() for each in admin.list_devices(url)]
             if seconds > 3 and not self._tasks_of_calls() and not any(each.waiting or each.calls for each in waiting):
                 break
             await self.send({"hello": 1}, "hello")
@@ -423,14 +429,16 @@ class EverythingWorld(SystemWorld):
                 for period, billed in periods.items()
                 if billed > budget.bytes
             ]
-        env = admin.merged_env(self.folder / "management.sqlite", "T")
+        env = admin.merged_env(self.stores[Service.MANAGEMENT], "T")
         if dict(self.device.management.env) != env:
             self.faults.append(f"the environment is {dict(self.device.management.env)}, not {env}")
         return self.faults
 
     def _account_for_records(self) -> None:
-        there = self.delivered()
-        own = {record.number: record for record in admin.records(self.folder / "solution.sqlite", limit=10**6)}
+        records = admin.records(self.stores[Service.SOLUTION], limit=10**6)
+        own = {record.number: record for record in records}
+        there = {number: decode(record.body) for number, record in own.items()}
+        self.faults += [f"{len(records) - len(own)} records are there twice"] if len(own) < len(records) else []
         mine = {n: value for n, value in there.items() if not own[n].queue.startswith("$")}
         for number in sorted(self.accepted.keys() - mine.keys()):
             self.faults.append(f"record {number} ({self.queues[number]}) was accepted and is not there")
@@ -443,11 +451,11 @@ class EverythingWorld(SystemWorld):
                 self.faults.append(f"record {number} is {value!r:.80}, and was {expected!r:.80}")
             if own[number].queue != self.queues[number]:
                 self.faults.append(f"record {number} is in {own[number].queue}, not in {self.queues[number]}")
-        for info in admin.list_devices(self.folder / "solution.sqlite"):
+        for info in admin.list_devices(self.stores[Service.SOLUTION]):
             if info.blocks or info.parked or info.unfinished or info.calls or info.waiting:
                 self.faults.append(f"left over at the service: {info}")
         for name, value in self.put.items():
-            found = admin.get_object(self.folder / "solution.sqlite", "T", name)
+            found = admin.get_object(self.stores[Service.SOLUTION], "T", name)
             if not same(found, value):
                 self.faults.append(f"the object {name} is {found!r}, not {value!r}")
 
@@ -468,7 +476,7 @@ class EverythingWorld(SystemWorld):
                 self.faults.append(f"call {number} is repeatable: {outcome}")
 
     def _account_for_packets(self) -> None:
-        store = ServiceStore.open(self.folder / "solution.sqlite")
+        store = open_store(self.stores[Service.SOLUTION])
         with contextlib.closing(store):
             rows = store.execute("SELECT body FROM records WHERE number IS NULL")
         came = Counter(decode(body) for (body,) in rows)

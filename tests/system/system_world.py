@@ -24,7 +24,7 @@ from rataccess.security import peek
 from rataccess.services import admin, provisioning, settings
 from rataccess.services.core import ServiceCore
 from rataccess.services.keyfile import KeyFile
-from rataccess.services.store import ServiceStore
+from rataccess.services.store import open_store
 from tests.system.air import Air
 
 registry.DRIVERS["air"] = f"{air_module.__name__}:AirDriver"
@@ -83,7 +83,7 @@ class SystemWorld:
 
     def start_service(self, service: Service) -> None:
         found = settings.load(self.folder / "services.toml", service)
-        store = ServiceStore.open(Path(found.store))
+        store = open_store(found.store)
         store.own()
         self.services[service] = ServiceCore(service, found, store, KeyFile(Path(found.keys)), self.clock)
 
