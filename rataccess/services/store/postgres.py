@@ -46,6 +46,9 @@ _AWAY = (
 _NO_ROOM = (errors.DiskFull, errors.OutOfMemory, errors.ConfigurationLimitExceeded, errors.IoError)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
 
+_UNHEARD = 10_000
+"""Milliseconds after which a server that is cut off counts as lost; its side frees our locks and leases after as long."""
+
 Connection = psycopg.Connection[Row]
 
 
@@ -73,12 +76,24 @@ class _Pools:
         pool.close()
 
 
+def _server_options(url: str) -> str:
+    """What the URL asks of the server, and that it looks after connections of hosts that may have died."""
+    given = conninfo.conninfo_to_dict(url).get("options")
+    alive = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    return f"{alive} {given}" if given else alive
+
+
 def _new_pool(url: str) -> ConnectionPool[Connection]:
     options = {
         "autocommit": True,
         "connect_timeout": int(_WAIT),
         "application_name": "rataccess",
         "prepare_threshold": 2,
+        "tcp_user_timeout": _UNHEARD,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "options": _server_options(url),
     }
     return ConnectionPool(
         url, min_size=0, max_size=_MOST_CONNECTIONS, kwargs=options, open=True, timeout=_WAIT, name="rataccess",
@@ -99,8 +114,11 @@ class PostgresDatabase(Database):
     up_to = "(r.transaction_id, r.id) <= (?::xid8, ?)"
 
     def __init__(self, url: str) -> None:
-        """Connect, and make the tables where there are none.  Raises `StoreUnreachable`, `ConfigurationError`."""
-        self.name = shown(url)
+        """Connect, and make the tables where there are none.
+
+        Raises `StoreUnreachable`, and `ConfigurationError` where the URL is none.
+        """
+        self.name = shown(_readable(url))
         self._url = url
         self._connection: Connection | None = None
         self._leases: dict[str, Connection] = {}
@@ -288,6 +306,17 @@ def prepare(connection: Connection, name: str) -> None:
     if version != schema.VERSION:
         known = schema.VERSION
         raise StoreError(f"{name} has layout {version}, this program knows {known}; use the program that made it")
+
+
+def _readable(url: str) -> str:
+    """`url`, which is one; the error does not show it, nor where it comes from: it may hold a password."""
+    try:
+        conninfo.conninfo_to_dict(url)
+        _ = urlsplit(url).port
+    except (psycopg.Error, ValueError):
+        wanted = "postgresql://user@host:port/database is wanted, special characters written as %XX"
+        raise ConfigurationError(f"the store's PostgreSQL URL cannot be read: {wanted}") from None
+    return url
 
 
 def shown(url: str) -> str:

@@ -50,6 +50,7 @@ class SqliteDatabase(Database):
         """Open or make the file.  Raises `DiskFull`, `StoreCorrupt` or `StoreError` (made by a newer program)."""
         with translated(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its log gets the mode of the file
             connection = sqlite3.connect(path, isolation_level=None, timeout=_WAIT, cached_statements=256)
             try:
                 prepare(connection, path)
