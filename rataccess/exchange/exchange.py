@@ -38,6 +38,8 @@ REFUSED_IN_A_ROW = 2
 WRITTEN_WITHIN = 0.5
 """Seconds from an acknowledgement to a commit of its own, where none comes along: each wears the flash, and costs more than
 all else that a record needs."""
+ROOM_EVERY = 2.0
+"""Seconds between looks whether an inbox that was full has room again."""
 PATIENCE = 0.2
 """Seconds that an acknowledgement waits for a request to ride on (RFC 1122 section 4.2.3.2 allows 0.5; a service repeats
 after 1)."""
@@ -99,7 +101,7 @@ class Exchange:
         self.staging = Staging(store, service)
         self.sender = Sender(self, context, store, clock)
         self.staging.hopeless = self.sender.hopeless
-        self.flights = Flights(random)
+        self.flights = Flights(random, self.overdue)
         self.ledger = Ledger(service, store, access, self.staging)
         self.ledger.delivered = self.delivered
         self.inflow = Inflow(service, store)
@@ -257,6 +259,17 @@ class Exchange:
         self.ledger.patient = False
         if self.ledger.news and self.access.current is not None:
             self._lanes[self.access.current].wake.set()
+
+    def look_for_room(self) -> None:
+        """The inbox was full: tell the service when it is not any more, where that is free."""
+        self._later("room", ROOM_EVERY, self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        if self.inflow.full:
+            self.look_for_room()
+        else:
+            self.ledger.news.add("hello")
+            self.wake()
 
     def _later(self, what: str, seconds: float, call: Callable[[], None]) -> bool:
         """Have `call` called in `seconds`, unless that is planned already; returns whether it was not."""

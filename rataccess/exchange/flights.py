@@ -33,7 +33,6 @@ class Flight:
     """Records, each with the byte range carried; 0, 0 for the whole."""
     live: bool = True
     """Whether it still counts for the window and the time-out."""
-    timer: asyncio.TimerHandle | None = None
     flags: frozenset[str] = frozenset()
     timeout: float = 0.0
     """Seconds from having been sent to being overdue."""
@@ -51,8 +50,12 @@ class Flight:
 class Flights:
     """By token."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, overdue: Callable[[Flight, float], None]) -> None:
+        """`overdue` is called with a flight and its time-out where that has passed."""
         self._random = source
+        self._overdue = overdue
+        self._timer: asyncio.TimerHandle | None = None
+        """One for all flights: most are answered long before, and a timer for each would cost more than the look."""
         self._next = source.randrange(256)
         self._flights: dict[bytes, Flight] = {}
         self._late: dict[bytes, float] = {}
@@ -79,27 +82,40 @@ class Flights:
         for item, _, _ in flight.parts:
             item.flights += 1
 
-    def due(self, flight: Flight, timeout: float, stuck: float, overdue: Callable[[Flight, float], None]) -> None:
-        """Have `overdue` called `timeout` seconds after `flight` was sent (whoever sends it moves its `due_at`), or `stuck`
-        seconds after that from now, where sending does not end.  One timer for both: most are answered long before."""
-        loop = asyncio.get_running_loop()
-        flight.timeout, flight.due_at = timeout, loop.time() + stuck + timeout
+    def due(self, flight: Flight, timeout: float, stuck: float) -> None:
+        """`flight` is overdue `timeout` seconds after it was `sent`, or `stuck` seconds after that from now, where sending
+        does not end."""
+        now = asyncio.get_running_loop().time()
+        flight.timeout, flight.due_at = timeout, now + stuck + timeout
+        self._look_at(now + timeout)
 
-        def look() -> None:
-            if flight.due_at > loop.time():
-                flight.timer = loop.call_at(flight.due_at, look)
-            else:
-                overdue(flight, timeout)
+    def sent(self, flight: Flight, now: float) -> None:
+        """`flight` left at `now` (event loop's clock)."""
+        flight.sent_at, flight.due_at = now, now + flight.timeout
+        if flight.live:
+            self._look_at(flight.due_at)
 
-        flight.timer = loop.call_later(timeout, look)
+    def _look_at(self, when: float) -> None:
+        """Look for overdue flights at `when`, unless that is done earlier anyway."""
+        if self._timer is None or self._timer.when() > when:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for flight in list(self._flights.values()):
+            if flight.live and flight.due_at <= now:
+                self._overdue(flight, flight.timeout)
+        if live := [flight.due_at for flight in self._flights.values() if flight.live]:
+            self._look_at(min(live))
 
     def land(self, flight: Flight) -> None:
         """It no longer counts for window and time-out."""
         flight.live = False
         flight.lane.in_flight -= 1
         flight.lane.naming -= "link" in flight.flags
-        if flight.timer:
-            flight.timer.cancel()
         for item, _, _ in flight.parts:
             item.flights -= 1
 
@@ -129,9 +145,9 @@ class Flights:
 
     def close(self) -> None:
         """Forget all; no timer is left."""
-        for flight in self._flights.values():
-            if flight.timer:
-                flight.timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._flights.clear()
         self._late.clear()
 

@@ -142,7 +142,7 @@ class Sender:
             flight = Flight(token, identity, lane, self._clock.monotonic(), draft.parts, flags=draft.flags)
             exchange.flights.launch(flight)
             stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
-            exchange.flights.due(flight, standing.timer.timeout, stuck, exchange.overdue)
+            exchange.flights.due(flight, standing.timer.timeout, stuck)
             handover = await exchange.access.send(lane.link, Packet(data, exchange.service))
         except BaseException:
             lane.probe = lane.probe or draft.probe
@@ -187,15 +187,13 @@ class Sender:
             exchange.observer.records_sent([item.record.number for item in items])
         if not flight.live:
             return  # answered already, or given up while the radio was stuck
-        flight.sent_at = now = self._clock.monotonic()
+        exchange.flights.sent(flight, self._clock.monotonic())
         if handover is not None:
             if "link" in flight.flags:
                 flight.lane.told_link = True
             exchange.flights.land(flight)
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
-            return
-        flight.due_at = now + flight.timeout
 
     # --- an application's own packets ----------------------------------------------------------------------------------
 

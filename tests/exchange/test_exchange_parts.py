@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from rataccess.clock import SystemClock
 from rataccess.config import StoreSettings
-from rataccess.errors import StoreFull
 from rataccess.exchange.flights import LATEST, MOST_LATE, Flight, Flights
 from rataccess.exchange.inbound import Assembly, Inflow
 from rataccess.exchange.lane import FIRST_WINDOW, MOST_PAUSE, MOST_WINDOW, URGENT_EXTRA, Lane
@@ -118,8 +118,12 @@ def flight(flights: Flights, lane: Lane) -> Flight:
     return Flight(flights.token(), None, lane, 0.0, [])  # type: ignore[arg-type]
 
 
+def unexpected(flight: Flight, timeout: float) -> None:
+    raise AssertionError(f"{flight} is not overdue")
+
+
 def test_tokens_are_unique_and_one_byte_while_there_are_any() -> None:
-    flights, lane = Flights(random.Random(1)), Lane("l")
+    flights, lane = Flights(random.Random(1), unexpected), Lane("l")
     seen = []
     for _ in range(400):
         each = flight(flights, lane)
@@ -144,8 +148,48 @@ def test_tokens_are_unique_and_one_byte_while_there_are_any() -> None:
     assert len(flights) == 360
 
 
+@pytest.mark.looptime
+async def test_one_timer_tells_of_each_request_when_it_is_overdue() -> None:
+    loop, told = asyncio.get_running_loop(), list[tuple[float, str]]()
+
+    def overdue(flight: Flight, timeout: float) -> None:
+        told.append((round(loop.time() - began, 3), names[flight.token]))
+        flights.land(flight)
+
+    began, names = loop.time(), dict[bytes, str]()
+    flights, lane = Flights(random.Random(1), overdue), Lane("l")
+    made = {}
+    for name, timeout in (("slow", 3.0), ("quick", 1.0), ("stuck", 1.0), ("answered", 0.5), ("sent late", 0.5)):
+        each = made[name] = flight(flights, lane)
+        names[each.token] = name
+        flights.launch(each)
+        flights.due(each, timeout, 2.0)
+        if name not in ("stuck", "sent late"):
+            flights.sent(each, loop.time())
+    flights.land(made["answered"])
+    await asyncio.sleep(0.75)
+    assert told == []
+    flights.sent(made["sent late"], loop.time())
+    await asyncio.sleep(10)
+    assert told[:2] == [(1.0, "quick"), (1.25, "sent late")]
+    assert sorted(told[2:]) == [(3.0, "slow"), (3.0, "stuck")]
+    assert lane.in_flight == 0
+    assert flights._timer is None, "nothing is in flight: nobody looks any more"
+
+
+@pytest.mark.looptime
+async def test_no_timer_outlives_the_exchange() -> None:
+    flights, lane = Flights(random.Random(1), unexpected), Lane("l")
+    each = flight(flights, lane)
+    flights.launch(each)
+    flights.due(each, 1.0, 2.0)
+    flights.sent(each, asyncio.get_running_loop().time())
+    flights.close()
+    await asyncio.sleep(10)
+
+
 def test_late_requests_are_bounded() -> None:
-    flights, lane = Flights(random.Random(1)), Lane("l")
+    flights, lane = Flights(random.Random(1), unexpected), Lane("l")
     for n in range(MOST_LATE + 40):
         each = flight(flights, lane)
         flights.launch(each)
@@ -261,11 +305,12 @@ def test_a_full_inbox_takes_what_it_has_room_for_and_keeps_parts_for_later() -> 
     body = encode("x" * 50)
     many = [WireRecord(n, 8, Urgency.ROUTINE, encode(n), None, "q") for n in range(1, 8)]
     assert [each.number for each in inflow.take(Message(records=many))] == [1, 2, 3]
-    with pytest.raises(StoreFull):
-        inflow.take(Message(records=[part(9, body, 0, len(body))]))
+    assert inflow.full
+    assert inflow.take(Message(records=[part(9, body, 0, len(body))])) == []
     assert inflow.received == NumberSet(3)
     assert inflow.partial() == {9: [0, len(body)]}
     assert store.take(S, None) is not None
+    assert not inflow.full
     (whole,) = inflow.take(Message(records=[part(9, body, 0, 1)]))
     assert whole.body == body
     store.close()

@@ -26,7 +26,7 @@ def committers(store: Store) -> list[tuple[int, int]]:
         seen.append((threading.get_ident(), len(group)))
         return run(group)
 
-    committer._run = watched  # type: ignore[method-assign]
+    committer._run = watched
     return seen
 
 
