@@ -49,6 +49,9 @@ def jailer() -> Iterator[None]:
     threads = set(threading.enumerate())
     before = set(_descriptors().values())
     yield
+    for each in set(threading.enumerate()) - threads:
+        if each.name.startswith("asyncio-waitpid"):
+            each.join(30)  # it ends once it has told the loop that its process did
     left = [each.name for each in set(threading.enumerate()) - threads if each.is_alive() and not _pool(each)]
     assert not left, f"threads left behind: {left}"
     extra = _new(before)

@@ -184,10 +184,10 @@ def test_a_schema_of_a_newer_device_is_kept_for_a_newer_service(
     solution: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = solution.add("A1")
-    learn = schematics.Template.from_definition
+    learn = Template.from_definition
     with monkeypatch.context() as patched:
         schematics._template.cache_clear()
-        patched.setattr(schematics.Template, "from_definition", classmethod(_refuse))
+        patched.setattr(Template, "from_definition", classmethod(_refuse))
         asked = send(solution, device, block(device, [2, 3]))
         assert asked.message.control[WANTED] == [READINGS.id]
         solution.send(device, schema(device, 1))
@@ -196,7 +196,7 @@ def test_a_schema_of_a_newer_device_is_kept_for_a_newer_service(
         assert WANTED not in send(solution, device, block(device, [4])).message.control, "it was told all that there is"
         assert stored(solution) == {}
     schematics._template.cache_clear()
-    assert schematics.Template.from_definition == learn
+    assert Template.from_definition == learn
     solution.restart()
     assert stored(solution) == {number: value(number) for number in (2, 3, 4)}
 
