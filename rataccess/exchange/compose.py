@@ -15,7 +15,7 @@ from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Part
 from rataccess.security import SecureContext
 from rataccess.template import TemplateBook
-from rataccess.wire import ANSWER_LIMIT, BASE, LINK, PACKET, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder
+from rataccess.wire import ANSWER_LIMIT, BASE, FULL, LINK, PACKET, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -87,12 +87,13 @@ class Composer:
         limit = max(0, (hints.mtu if hints else USUAL_ANSWER) - self._context.overhead - 8)  # a token of up to 8 bytes
         for ranges, partials, _ in HEADS:
             told = exchange.inflow.partial(partials)
+            control: dict[int, Any] = {PARTIAL: told} if told else {}
             builder = MessageBuilder(
                 limit,
                 floor=None,
                 now=exchange.wall(),
                 acknowledged=exchange.inflow.received,
-                control={PARTIAL: told} if told else {},
+                control=control | ({FULL: True} if exchange.inflow.full else {}),
                 most_ranges=ranges,
             )
             if builder.size <= limit:
@@ -138,6 +139,8 @@ class Composer:
             control[BASE] = exchange.base()
         if partials and (partial := exchange.inflow.partial(partials)):
             control[PARTIAL] = partial
+        if exchange.inflow.full:
+            control[FULL] = True
         if "link" in said:
             control[LINK] = lane.link
         if (said or partials) and not lane.told_link and mtu < USUAL_ANSWER:

@@ -14,6 +14,9 @@ from rataccess.wire import BASE, RESERVED_QUEUES, Message, WireRecord
 _RESERVED = {queue_id: name for name, queue_id in RESERVED_QUEUES.items()}
 _MOST_PARTIAL = 2 * MAX_OBJECT_BYTES
 """Bytes of unfinished objects held at most: a service cannot make the device run out of memory."""
+ROOM_AGAIN = 16
+"""Once the inbox was full, more is taken when this part of it is free: not one object at a time, each time one was
+acknowledged, in a message of many."""
 MOST_TOLD = 16
 """Unfinished objects, and ranges of each, that a request tells of."""
 
@@ -51,12 +54,21 @@ class Inflow:
         self._assemblies: dict[int, Assembly] = {}
         self.received = store.received(service)
         """The numbers that have arrived, or that the service has given up."""
+        self._refused: int | None = None
+        """Bytes of the object that found no room last, until there is room again."""
+
+    @property
+    def full(self) -> bool:
+        """Whether objects for the application find no room: the service is to keep them."""
+        if self._refused is not None and self._store.inbox_has_room(self._service, ROOM_AGAIN, self._refused):
+            self._refused = None
+        return self._refused is not None
 
     def take(self, message: Message) -> list[Inbound]:
         """Keep what `message` brings; returns the objects that are whole now, and in the inbox.
 
-        Where the inbox has no room for all, as many as it has room for.  Raises `StoreError` where the store takes
-        nothing: nothing is acknowledged then, and all of it comes again.
+        Where the inbox has no room for all, as many as it has room for; the service is told (`full`).  Raises `StoreError`
+        where the store takes nothing: nothing is acknowledged then, and all of it comes again.
         """
         void = self.received.copy()
         base = message.control.get(BASE)
@@ -69,7 +81,10 @@ class Inflow:
                 queue = self._queue(record.queue_id)
                 objects[record.number] = Inbound(record.number, queue, body, record.captured_at)
         # what is not the application's goes before: a full inbox has room left for it (rataccess/store/inbox.py)
-        kept = self._keep(sorted(objects.values(), key=lambda each: each.queue not in RESERVED_QUEUES), void)
+        ordered = sorted(objects.values(), key=lambda each: each.queue not in RESERVED_QUEUES)
+        if self.full:  # one that is small enough all the same would come before older ones
+            ordered = [each for each in ordered if each.queue in RESERVED_QUEUES]
+        kept = self._keep(ordered, void)
         for number in [number for number in self._assemblies if number in self.received]:
             del self._assemblies[number]  # kept up to here: a store that refuses does not make the parts come again
         return kept
@@ -84,8 +99,9 @@ class Inflow:
             try:
                 self._store.receive(self._service, objects, received)
             except StoreFull:
-                if len(objects) < 2:
+                if not objects:
                     raise
+                self._refused = len(objects[-1].body)
                 objects = objects[: len(objects) // 2]
                 continue
             self.received = received

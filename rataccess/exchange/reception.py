@@ -87,7 +87,7 @@ class Reception:
             exchange.ledger.taken(flight, link, live)
         try:
             self._apply(message, link, flight)
-            self._take(message)
+            self._take(message, link)
         finally:
             if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
                 flight.lane.fruitless = 0
@@ -127,21 +127,23 @@ class Reception:
         if type(told) is int and EARLIEST_PLAUSIBLE * 1000 <= told < LATEST_PLAUSIBLE * 1000:
             exchange.ask_time = False
             exchange.observer.time_told(told / 1000)
-        if control.get(MORE) is True:
-            exchange.probe(link)
         if isinstance(packet := control.get(PACKET), bytes):
             exchange.observer.packet_arrived(packet)
         if isinstance(wanted := control.get(WANTED), list):
             exchange.observer.definitions_wanted([each for each in wanted if type(each) is int])
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, link: str) -> None:
         """Records of the service's own."""
-        if not (message.records or BASE in message.control):
-            return
-        objects = self._exchange.inflow.take(message)
-        self._exchange.owe_acknowledgement()
-        if objects:
-            self._exchange.observer.objects_arrived(objects)
+        exchange = self._exchange
+        if message.records or BASE in message.control:
+            objects = exchange.inflow.take(message)
+            exchange.owe_acknowledgement()
+            if objects:
+                exchange.observer.objects_arrived(objects)
+            if exchange.inflow.full:
+                exchange.look_for_room()
+        if message.control.get(MORE) is True and not (exchange.inflow.full and not exchange.free(link)):
+            exchange.probe(link)  # more of what finds no room is not worth a paid question
 
     # --- requests of the service's own ---------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Reception:
         message, code, body = self._read(request.body), BAD_REQUEST, b""
         if message is not None:
             self._apply(message, link, None)
-            self._take(message)
+            self._take(message, link)
             code, body = CHANGED, exchange.composer.acknowledgement(link)
         exchange.keep_replay_window()
         data = self._context.protect_response(request, code, body, message_id=exchange.message_id())

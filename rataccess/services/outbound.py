@@ -50,6 +50,9 @@ class Outbound:
         self._waiting: dict[int, Waiting] = {}
         self._ranges: dict[int, list[int]] = {}
         self._last = 0
+        self._reserved: set[int] = set()
+        self._full = False
+        """Whether the device has no room for what is its application's."""
         self.peer: NumberSet | None = None
         """What the device has acknowledged in this run."""
 
@@ -61,7 +64,7 @@ class Outbound:
         waiting = self._waiting
         self._waiting = {number: waiting.get(number) or Waiting() for number in state.pending}
         self._ranges = {number: edges for number, edges in self._ranges.items() if number in self._waiting}
-        self._last = state.device.last_number
+        self._last, self._reserved = state.device.last_number, state.reserved
         if elsewhere:
             self.peer = (
                 None  # it may be far behind: whole numbers again, until the device has acknowledged something here
@@ -69,7 +72,11 @@ class Outbound:
 
     def due(self, now: float) -> bool:
         """Whether a record may be sent at `now`."""
-        return any(waiting.due_at <= now for waiting in self._waiting.values())
+        return any(waiting.due_at <= now and self._may_go(number) for number, waiting in self._waiting.items())
+
+    def _may_go(self, number: int) -> bool:
+        """Whether the device takes it: what is in reserved queues, replies and its environment among it, in any case."""
+        return not self._full or number in self._reserved
 
     def hurry(self) -> None:
         """Send everything at the next occasion: the device is heard again after a silence."""
@@ -80,6 +87,10 @@ class Outbound:
 
     def apply(self, message: Message, changes: Changes) -> None:
         """Settle what the device acknowledges, and learn which parts of large records it holds."""
+        if wire.PACKET not in message.control:  # an application's packet says nothing besides
+            full, self._full = self._full, message.control.get(wire.FULL) is True
+            if full and not self._full:
+                self.hurry()
         if message.acknowledged is not None:
             self._acknowledge(message.acknowledged, changes)
         for number, edges in message.control.get(wire.PARTIAL, {}).items():
@@ -117,7 +128,8 @@ class Outbound:
 
         What is put in counts as sent.  Control 3 says that more waits.
         """
-        due = sorted(number for number, waiting in self._waiting.items() if waiting.due_at <= now)
+        due = [number for number, waiting in self._waiting.items() if waiting.due_at <= now and self._may_go(number)]
+        due.sort(key=lambda number: (number not in self._reserved, number))
         if not due:
             return self._builder(limit, acknowledged, control, wall).finish()
         control = control | self.control()

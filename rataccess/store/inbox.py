@@ -95,6 +95,15 @@ class Inbox:
         self._pending[service] = received.copy()
         self._counts = counts
 
+    def has_room(self, service: Service, share: int, size: int) -> bool:
+        """Whether an application's records of one part in `share` of each limit would find room, and one of `size` bytes;
+        in any case where it holds none of them."""
+        counts, settings, index = self._counts.copy(), self._settings, INDEX[service]
+        if not counts.records[2 * index]:
+            return True
+        counts.add(index, "", settings.max_records // share + 1, max(size, settings.max_bytes // share))
+        return not counts.break_limit(settings, index, ordinary=True)
+
     def remove(self, connection: sqlite3.Connection, keys: Collection[int]) -> None:
         """Delete what was taken."""
         counts = self._counts.copy() if keys else self._counts

@@ -285,6 +285,11 @@ class Store:
         self._committer.call(lambda: self._engine.receive(service, records, numbers))
         self._lending.arrived(service, [record.number for record in records])
 
+    def inbox_has_room(self, service: Service, share: int, size: int) -> bool:
+        """Whether the inbox has room for an application's records of one part in `share` of each of its limits, and for one
+        of `size` bytes; an empty one has."""
+        return self._engine.inbox.has_room(service, share, size)
+
     def received(self, service: Service) -> NumberSet:
         """The numbers received, as committed; a copy."""
         return self._engine.inbox.received(service)

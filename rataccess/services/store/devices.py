@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from rataccess.services.store.database import Row
 from rataccess.services.store.facet import Facet
 from rataccess.services.store.values import Device, DeviceState, number_set
+from rataccess.wire import FIRST_FREE_QUEUE
 
 _COLUMNS = "id, serial_number, kid, received, replay, last_number, environment, paths, version, kept, holder"
 
@@ -45,8 +46,10 @@ class DeviceFacet(Facet):
         found = {row[0]: DeviceState(_device(row)) for row in rows}
         for device, id_, name in self._of("queues", "device, id, name", devices):
             found[device].queues[id_] = name
-        for device, number in self._of("outbound", "device, number", devices, order="number"):
+        for device, number, queue_id in self._of("outbound", "device, number, queue_id", devices, order="number"):
             found[device].pending.append(number)
+            if queue_id < FIRST_FREE_QUEUE:
+                found[device].reserved.add(number)
         for device, id_, definition in self._of("schemas", "device, id, definition", devices):
             found[device].schemas[id_] = definition
         for device, schema, unreadable in self._of("blocks", "DISTINCT device, schema, unreadable", devices):

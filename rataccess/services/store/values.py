@@ -53,6 +53,8 @@ class DeviceState:
     """`number, queue_id, urgency, captured_at, total, [(start, end) ...]` of each unfinished record."""
     pending: list[int] = field(default_factory=list)
     """Numbers of the records that the device has not acknowledged, ascending."""
+    reserved: set[int] = field(default_factory=set)
+    """Of these, the ones in reserved queues."""
     schemas: dict[int, bytes] = field(default_factory=dict)
     awaited_schemas: set[int] = field(default_factory=set)
     """Schemas that parked blocks wait for."""
