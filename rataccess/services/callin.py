@@ -33,8 +33,9 @@ def call_row(device: int, record: WireRecord, now: float) -> tuple[int, int, str
         return None
     if type(seconds) is not int or seconds < 0 or type(repeatable) is not bool:
         return None
-    body = raw[1]
-    made_at = now if record.captured_at is None else min(record.captured_at, now)
+    body, made_at = raw[1], now
+    if record.captured_at is not None and now - MOST_SECONDS <= record.captured_at < now:
+        made_at = record.captured_at  # it has waited; what is older than any call may be was dated by a wrong clock
     return device, record.number, name, body, made_at + min(seconds, MOST_SECONDS), int(repeatable)
 
 

@@ -12,6 +12,7 @@ import pytest
 from rataccess.numbers import NumberSet
 from rataccess.objects import Urgency, decode
 from rataccess.services import admin
+from rataccess.services.callin import call_row
 from rataccess.services.server import Server
 from rataccess.services.store import PACKETS, open_store
 from rataccess.wire import CALL_QUEUE, MORE, PACKET, Message, WireRecord
@@ -241,3 +242,15 @@ def test_packets_that_nobody_fetched_are_swept_away(solution: World) -> None:
     solution.ask(other)
     solution.core.tick()
     assert solution.rows("packets", "id") == []
+
+
+@pytest.mark.parametrize(
+    ("captured", "left"), [(None, 60), (-10, 50), (5, 60), (365 * 86_400, 60), (-365 * 86_400, 60)]
+)
+def test_a_call_ends_by_the_clock_of_the_service(solution: World, captured: float | None, left: float) -> None:
+    """Whatever the device's own clock says: a year ahead, a year behind, nothing."""
+    device, now = solution.add("A1"), solution.clock.wall()
+    at = None if captured is None else now + captured
+    row = call_row(1, call(device, 1, "prices", None, 60, True, at=at), now)
+    assert row is not None
+    assert row[4] == now + left
