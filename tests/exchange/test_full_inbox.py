@@ -33,7 +33,8 @@ async def pass_time(made: SystemWorld, seconds: int, record_every: int = 20) -> 
 
 
 def waiting(made: SystemWorld) -> int:
-    return made.services[Service.SOLUTION].store.execute("SELECT count(*) FROM outbound")[0][0]
+    [(count,)] = made.services[Service.SOLUTION].store.execute("SELECT count(*) FROM outbound")
+    return int(count)
 
 
 @pytest.mark.parametrize("links", [FREE, PAID], ids=["free", "paid"])
