@@ -71,7 +71,15 @@ def _view(found: dict[str, Any]) -> Group:
             Text(link["detail"]),
         )
     counters = ", ".join(f"{name}: {count}" for name, count in found["counters"].items())
-    return Group(head, table, Text(f"waiting: {_waiting(found)} record(s); {counters}"))
+    lines = [f"waiting: {_waiting(found)} record(s); {counters}", *_complaints(found)]
+    return Group(head, table, *map(Text, lines))
+
+
+def _complaints(found: dict[str, Any]) -> list[str]:
+    """What the application leaves undone."""
+    full = [f"inbox full ({service}): the application acknowledges nothing" for service in found["inbox_full"]]
+    dropped = [f"{count} {what} came and nobody took them" for what, count in found["dropped"].items() if count]
+    return full + dropped
 
 
 def _waiting(found: dict[str, Any]) -> int:

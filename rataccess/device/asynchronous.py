@@ -304,7 +304,8 @@ class AsyncDevice:
         """The device's state as plain values, as `rataccess status` shows it."""
         found = snapshot(self.configuration.device.serial_number, self.access, self.store)
         packets = sum(channel.packets.dropped for channel in self._channels)
-        return {**found, "dropped": {"replies": self.solution.calls.dropped, "packets": packets}}
+        full = [str(service) for service, exchange in self._exchanges.items() if exchange.inflow.full]
+        return {**found, "dropped": {"replies": self.solution.calls.dropped, "packets": packets}, "inbox_full": full}
 
     @property
     def access(self) -> Access:

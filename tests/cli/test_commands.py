@@ -13,7 +13,9 @@ import pytest
 
 import rataccess.cli as command_line
 from rataccess import AsyncDevice, ReceiptState, Service, errors
+from rataccess.channel.packets import MOST_PACKETS
 from rataccess.config import load
+from rataccess.exchange.inbound import Inflow
 from rataccess.keys import FileKeyStore
 from rataccess.services import admin, provisioning, settings
 from rataccess.services.running import serving
@@ -236,6 +238,10 @@ async def test_status_and_explain_ask_a_running_device(
                 receipt = await device.solution.enqueue({"n": 1})
                 assert await receipt.wait(30) is ReceiptState.DELIVERED
                 plain = await asyncio.to_thread(cli, "status", "-c", str(path))
+                for _ in range(MOST_PACKETS + 3):
+                    device.solution.packets.arrived(b"untaken")
+                monkeypatch.setattr(Inflow, "full", True)
+                crowded = await asyncio.to_thread(cli, "status", "-c", str(path))
                 as_json = await asyncio.to_thread(cli, "status", "-c", str(path), "--json")
                 explained = await asyncio.to_thread(cli, "explain", "-c", str(path))
         finally:
@@ -244,6 +250,10 @@ async def test_status_and_explain_ask_a_running_device(
     assert (plain.code, as_json.code, explained.code) == (0, 0, 0)
     assert "D-1 uses wired" in plain.out
     assert "REACHABLE" in plain.out
+    assert "nobody took" not in plain.out
+    assert "inbox full" not in plain.out
+    assert "3 packets came and nobody took them" in crowded.out
+    assert "inbox full (solution)" in crowded.out
     found = json.loads(as_json.out)
     assert (found["device"], found["in_use"], found["links"]["wired"]["evidence"]) == ("D-1", "wired", "REACHABLE")
     assert explained.out.startswith("in use: wired: ")
