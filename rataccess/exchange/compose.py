@@ -15,7 +15,18 @@ from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Part
 from rataccess.security import SecureContext
 from rataccess.template import TemplateBook
-from rataccess.wire import ANSWER_LIMIT, BASE, FULL, LINK, PACKET, PARTIAL, TIME, USUAL_ANSWER, MessageBuilder
+from rataccess.wire import (
+    ANSWER_LIMIT,
+    ASKED_ONLY,
+    BASE,
+    FULL,
+    LINK,
+    PACKET,
+    PARTIAL,
+    TIME,
+    USUAL_ANSWER,
+    MessageBuilder,
+)
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -113,6 +124,8 @@ class Composer:
                 said.add("link")
             if not ranges:
                 said = set()
+            elif not lane.told_path:
+                said.add("path")
             builder = MessageBuilder(
                 limit,
                 floor=exchange.ledger.peer_floor,
@@ -143,8 +156,10 @@ class Composer:
             control[FULL] = True
         if "link" in said:
             control[LINK] = lane.link
-        if (said or partials) and not lane.told_link and mtu < USUAL_ANSWER:
+        if "path" in said and mtu < USUAL_ANSWER:
             control[ANSWER_LIMIT] = mtu
+        if "path" in said and not exchange.listens(lane.link):
+            control[ASKED_ONLY] = True
         return control
 
     # --- records ---------------------------------------------------------------------------------------------------------

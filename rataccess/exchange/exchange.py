@@ -32,6 +32,7 @@ from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
 from rataccess.store import Inbound, NewRecord, Store
 from rataccess.template import TemplateBook
+from rataccess.transport import Downlink
 
 REFUSED_IN_A_ROW = 2
 """A refusal is quick and certain, and where it costs nothing the service is asked again soon, however often it refused."""
@@ -369,6 +370,11 @@ class Exchange:
     def free(self, link: str) -> bool:
         """Whether a packet over `link` costs nothing."""
         return self.access.links[link].free
+
+    def listens(self, link: str) -> bool:
+        """Whether the service may speak first over `link`."""
+        hints = self.access.links[link].link.hints
+        return hints is None or hints.downlink is Downlink.ANYTIME
 
     def in_use(self, link: str) -> bool:
         """Whether ordinary records take `link` now."""

@@ -6,6 +6,7 @@ Rules of this file: windows and pauses; no message is built or read here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 FIRST_WINDOW = 10.0
@@ -40,6 +41,8 @@ class Lane:
     """A probe is wanted."""
     told_link: bool = False
     """Whether the service knows that what comes from here came over this link, or the operator was paid to tell it."""
+    told_path: bool = False
+    """The same of what its answers have to mind: how large they may be, whether anything else gets through."""
     naming: int = 0
     """Requests in flight that name the link."""
     pause: asyncio.TimerHandle | None = None
@@ -88,11 +91,16 @@ class Lane:
         if self.pause:
             self.pause.cancel()
 
+    def told(self, flags: Container[str]) -> None:
+        """A request that said `flags` was answered, or the operator has it."""
+        self.told_link = self.told_link or "link" in flags
+        self.told_path = self.told_path or "path" in flags
+
     def restart(self) -> None:
         """The link begins anew."""
         self.window, self.in_flight, self.silent, self.not_before = FIRST_WINDOW, 0, 0, 0.0
         self.naming = 0
-        self.told_link = self.probe = False
+        self.told_link = self.told_path = self.probe = False
         self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 
     def open_for(self, urgent: bool) -> bool:

@@ -78,8 +78,7 @@ class Reception:
             self._complain(flight, response.code, live)
             exchange.look(flight.lane)
             return
-        if "link" in flight.flags:
-            flight.lane.told_link = True
+        flight.lane.told(flight.flags)
         measured = live and link == flight.lane.link
         exchange.access.answered(link, exchange.service, now - flight.sent_at if measured else None)
         bare = not response.body  # a service that says only 2.04

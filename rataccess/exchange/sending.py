@@ -189,8 +189,7 @@ class Sender:
             return  # answered already, or given up while the radio was stuck
         exchange.flights.sent(flight, self._clock.monotonic())
         if handover is not None:
-            if "link" in flight.flags:
-                flight.lane.told_link = True
+            flight.lane.told(flight.flags)
             exchange.flights.land(flight)
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))

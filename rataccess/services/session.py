@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cbor2
 
@@ -66,6 +66,16 @@ class Common:
     """This process's name among those that share the store."""
 
 
+class Path(NamedTuple):
+    """One way over which a device is heard, as it told."""
+
+    link: str | None = None
+    limit: int | None = None
+    """Bytes of the largest CoAP message back."""
+    asked_only: bool = False
+    """Whether it hears nothing there but answers."""
+
+
 class Session:
     """One device's state.  `heard_at` and `push_until` are on the monotonic clock.
 
@@ -93,7 +103,7 @@ class Session:
         self.packets: list[tuple[int, bytes, float]] = []
         self._common = common
         self._store = common.store
-        self._paths: dict[str, tuple[str | None, int | None]] = {}
+        self._paths: dict[str, Path] = {}
         self._environment: bytes | None = None
         self._asking = Asking()
         self.inbound: Inbound
@@ -117,8 +127,8 @@ class Session:
         self.packets = state.packets
         self._environment = device.environment
         self._paths = {}
-        for key, link, limit in cbor2.loads(device.paths) if device.paths else ():
-            self._paths[key] = link, limit
+        for key, *path in cbor2.loads(device.paths) if device.paths else ():
+            self._paths[key] = Path(*path)
         self.version = device.version
         if any(templates.find(schema) is not None for schema in state.awaited_schemas):
             self.inbound.file_blocks(changes)
@@ -167,12 +177,16 @@ class Session:
     def _learn_path(self, control: dict[int, Any]) -> str | None:
         """The link that the message came over: what the device last said of it to this address."""
         key = str(self.address)
-        link, limit = self._paths.pop(key, (None, None))
-        told = control.get(wire.LINK, link) or None
-        self._paths[key] = told.replace("\0", "") if told else None, control.get(ANSWER_LIMIT, limit) or None
+        path = self._paths.pop(key, Path())
+        told = control.get(wire.LINK, path.link) or None
+        self._paths[key] = Path(
+            told.replace("\0", "") if told else None,
+            control.get(ANSWER_LIMIT, path.limit) or None,
+            control.get(wire.ASKED_ONLY, path.asked_only),
+        )
         while len(self._paths) > _MOST_PATHS:
             del self._paths[next(iter(self._paths))]
-        return self._paths[key][0]
+        return self._paths[key].link
 
     # --- what goes out ---------------------------------------------------------------------------------------------------
 
@@ -202,15 +216,21 @@ class Session:
 
     def _limit(self) -> int:
         """Bytes of the largest CoAP message for the address last heard."""
-        told, most = self._paths.get(str(self.address), (None, None))[1], self._common.settings.answer_bytes
+        told, most = self._path.limit, self._common.settings.answer_bytes
         return most if told is None else min(most, max(_SMALLEST_ANSWER, told))
+
+    @property
+    def _path(self) -> Path:
+        """What is known of the way that the device was last heard over."""
+        return self._paths.get(str(self.address), Path())
 
     def _push_limit(self) -> int:
         return self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
 
     def may_push(self, now: float) -> bool:
         """Whether something is due and the device may still be listening."""
-        return now <= self.push_until and (bool(self.packets) or self.outbound.due(now))
+        listens = now <= self.push_until and not self._path.asked_only
+        return listens and (bool(self.packets) or self.outbound.due(now))
 
     def push(self, now: Now) -> bytes | None:
         """The body of an unasked request with what is due; `None` where nothing is."""
@@ -221,8 +241,8 @@ class Session:
         return self.outbound.fill(limit, None, {} if packet is None else {wire.PACKET: packet}, now.monotonic, now.wall)
 
     def packet_body(self, data: bytes, now: Now) -> bytes | None:
-        """The body of an unasked request with a packet; `None` where it does not fit the path last heard."""
-        if len(data) + _PACKET_COST > self._push_limit():
+        """The body of an unasked request with a packet; `None` where the path last heard takes none, or not that much."""
+        if self._path.asked_only or len(data) + _PACKET_COST > self._push_limit():
             return None
         return self.outbound.fill(self._push_limit(), None, {wire.PACKET: data}, now.monotonic, now.wall)
 

@@ -9,6 +9,7 @@ from rataccess.wire.build import MessageBuilder, encode_message, fragment
 from rataccess.wire.read import decode_message
 from rataccess.wire.values import (
     ANSWER_LIMIT,
+    ASKED_ONLY,
     BASE,
     CALL_QUEUE,
     ENVIRONMENT_QUEUE,
@@ -37,6 +38,7 @@ from rataccess.wire.values import (
 
 __all__ = [
     "ANSWER_LIMIT",
+    "ASKED_ONLY",
     "BASE",
     "CALL_QUEUE",
     "ENVIRONMENT_QUEUE",

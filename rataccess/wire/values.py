@@ -39,8 +39,10 @@ ANSWER_LIMIT = 17
 PACKET = 18
 WANTED = 19
 FULL = 20
+ASKED_ONLY = 21
 """Control keys; `LINK` is the name of the link that carries the message, `ANSWER_LIMIT` the largest message back, `PACKET`
-an application's own packet, `WANTED` what a service cannot read records without: schema ids, and -1 - queue id for names."""
+an application's own packet, `WANTED` what a service cannot read records without: schema ids, and -1 - queue id for names;
+`ASKED_ONLY` that nothing is to be sent over this path but answers."""
 MOST_WANTED = 8
 """Of these in one message."""
 USUAL_ANSWER = 1152

@@ -11,7 +11,7 @@ from rataccess.errors import ConfigurationError, ObjectError
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, decode, encode
 from rataccess.services import admin, provisioning
-from rataccess.wire import BASE, ENVIRONMENT_QUEUE, MORE, NAMED_OBJECT_QUEUE, PARTIAL, Message
+from rataccess.wire import ASKED_ONLY, BASE, ENVIRONMENT_QUEUE, MORE, NAMED_OBJECT_QUEUE, PARTIAL, Message
 from tests.services.service_world import FakeDevice, World
 
 SERIAL = "A1"
@@ -260,3 +260,20 @@ def test_get_env_tells_what_was_set(management: World) -> None:
     assert admin.get_env(path, fleet="north") == {"B": "2"}
     assert admin.get_env(path, serial_number=SERIAL) == {}
     assert cbor2.dumps({}) == b"\xa0"
+
+
+def test_nothing_is_sent_unasked_over_a_path_that_hears_nothing_but_answers(management: World) -> None:
+    device = management.add(SERIAL)
+    management.ask(device, Message(control={ASKED_ONLY: True}), address="mailbox")
+    number = admin.enqueue_inbound(management.store_path, SERIAL, "q", "now")
+    assert management.core.tick() == []
+    assert management.core.send_packet(device.kid, b"packet") is None
+    management.restart()
+    [record] = management.ask(device, address="mailbox").message.records
+    assert record.number == number
+    management.clock.passed += 5
+    assert management.core.tick() == []  # it is remembered of the address
+    management.ask(device, address="wired")
+    management.clock.passed += 5
+    [(_, to)] = management.core.tick()
+    assert to == "wired"
