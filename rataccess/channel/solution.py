@@ -75,9 +75,10 @@ class AsyncSolutionChannel(AsyncChannel):
         with contextlib.suppress(Closed):  # the next run does it (`begin`)
             self._parts.store.settle(self.service, [number], ReceiptState.EXPIRED)
 
-    def awaited(self, deadline: float) -> Callable[[], None]:
-        """A reply is expected until `deadline` (event loop's clock); returns what undoes that."""
-        return self._parts.exchange.expect(deadline)
+    def awaited(self, deadline: float, max_cost: float | None) -> Callable[[], None]:
+        """A reply is expected until `deadline` (event loop's clock), as far as asking for it costs no more than `max_cost`;
+        returns what undoes that."""
+        return self._parts.exchange.expect(deadline, max_cost)
 
     def post(self, call: Callable[[], None]) -> None:
         """Have `call` run on the event loop."""
@@ -115,11 +116,13 @@ class _Attempt:
         self._name = name
         self._receipt: AsyncReceipt | None = None
         self._undo: Callable[[], None] | None = None
+        self._max_cost: float | None = None
         self._ended = self._replied = False
 
     async def outcome(self, new: NewRecord, deadline: float) -> Reply | Exception:
         """The reply, or why there is none."""
         waiter: asyncio.Future[Reply | Exception] = asyncio.get_running_loop().create_future()
+        self._max_cost = new.max_cost
 
         def accepted(outcome: AsyncReceipt | Exception) -> None:
             """Perhaps in the store's thread, and before the record can leave."""
@@ -149,7 +152,7 @@ class _Attempt:
 
     def _await_reply(self, deadline: float) -> None:
         if not self._ended:
-            self._undo = self._channel.awaited(deadline)
+            self._undo = self._channel.awaited(deadline, self._max_cost)
 
     def late(self, timeout: float) -> CallTimeout:
         """The error for a call that has had no reply in time."""

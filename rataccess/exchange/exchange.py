@@ -29,6 +29,7 @@ from rataccess.exchange.reception import REFUSED_PAUSE, Reception
 from rataccess.exchange.sending import Sender
 from rataccess.exchange.staging import Staging, new_record
 from rataccess.objects import Service, Urgency
+from rataccess.policy import Demand, refusal
 from rataccess.security import SecureContext
 from rataccess.store import Inbound, NewRecord, Store
 from rataccess.template import TemplateBook
@@ -201,12 +202,13 @@ class Exchange:
         """Bytes of the largest packet that `send_packet` takes now; `None` where no link is up."""
         return self.sender.packet_room()
 
-    def expect(self, deadline: float) -> Callable[[], None]:
-        """A reply is awaited up to `deadline` (event loop's clock): ask for it where the service cannot send it unasked.
+    def expect(self, deadline: float, max_cost: float | None = None) -> Callable[[], None]:
+        """A reply is awaited up to `deadline` (event loop's clock): ask for it where the service cannot send it unasked,
+        and where a question costs no more than `max_cost`.
 
         Returns what ends that, to be called when it has come.
         """
-        return self._awaiting.expect(deadline)
+        return self._awaiting.expect(deadline, max_cost)
 
     async def drained(self) -> None:
         """Wait until every record is settled, and the store has announced that; raises `Closed` where this closes."""
@@ -370,6 +372,11 @@ class Exchange:
     def free(self, link: str) -> bool:
         """Whether a packet over `link` costs nothing."""
         return self.access.links[link].free
+
+    def affords(self, link: str, max_cost: float | None) -> bool:
+        """Whether a packet of hardly any bytes over `link` costs no more than that, and its budget has room for it."""
+        demand = Demand(self.service, Urgency.PROMPT, max_cost=max_cost)
+        return refusal(demand, self.access.links[link].view()) is None
 
     def listens(self, link: str) -> bool:
         """Whether the service may speak first over `link`."""

@@ -39,7 +39,7 @@ class PlayedExchange:
     def accepted(self, new: NewRecord, number: int) -> None:
         self.arrivals.append(new.urgency)
 
-    def expect(self, deadline: float) -> Callable[[], None]:
+    def expect(self, deadline: float, max_cost: float | None = None) -> Callable[[], None]:
         self.expected.append(deadline)
         return lambda: self.expected.remove(deadline)
 

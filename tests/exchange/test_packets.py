@@ -157,16 +157,16 @@ def _unasked(made: SystemWorld, message: Message) -> bytes:
 # --- asking for replies -----------------------------------------------------------------------------------------------
 
 
-async def asked(made: SystemWorld, seconds: float, downlink: Downlink) -> list[float]:
+async def asked(made: SystemWorld, seconds: float, downlink: Downlink, max_cost: float | None = None) -> list[float]:
     """When the device asks for a reply that it expects for so long."""
     loop, air, times = asyncio.get_running_loop(), made.airs["wifi"], list[float]()
-    air.hints = {"downlink": downlink}
+    air.hints = air.hints | {"downlink": downlink}
     await made.kill_device()
     await made.start_device()
     await asyncio.sleep(10)
     start = loop.time()
     air.trouble = lambda packet: times.append(loop.time() - start) if packet.service is Service.SOLUTION else None
-    exchange_of(made).expect(loop.time() + seconds)
+    exchange_of(made).expect(loop.time() + seconds, max_cost)
     await asyncio.sleep(seconds + 300)
     return times
 
@@ -179,6 +179,16 @@ def test_a_reply_is_asked_for_ever_less_often_where_it_cannot_come_by_itself() -
             times = await asked(made, 60.0, Downlink.ANYTIME)
             assert times == pytest.approx([8, 24, 56], abs=0.1)
             assert await asked(made, 60.0, Downlink.NONE) == []
+
+    in_virtual_time(scene())
+
+
+def test_what_may_cost_little_is_not_asked_for_where_that_costs_more() -> None:
+    async def scene() -> None:
+        async with world(links={"wifi": "order = 1\ncost_per_byte = 0.01"}) as made:
+            made.airs["wifi"].hints = {"cost_per_byte": 0.01}
+            assert await asked(made, 60.0, Downlink.AFTER_UPLINK, max_cost=0.1) == []
+            assert len(await asked(made, 86_400.0, Downlink.AFTER_UPLINK, max_cost=10.0)) == 15
 
     in_virtual_time(scene())
 
