@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,23 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
 def test_the_server_notices_a_client_that_died(postgres_url: str) -> None:
     with open_store(postgres_url) as store:
         assert store.execute("SELECT current_setting('tcp_keepalives_idle')") == [("5",)]
+
+
+def test_opening_a_file_again_takes_no_lock_from_who_has_it_open(tmp_path: Path) -> None:
+    """POSIX gives up a process's locks on a file with any of its descriptors; then another process would remove the log."""
+    path = str(tmp_path / "solution.sqlite")
+    reading = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT value FROM memory').fetchall())"
+    )
+
+    def read_elsewhere() -> str:
+        done = subprocess.run([sys.executable, "-c", reading, path], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    with open_store(path) as store:
+        store.put_now("key", b"before")
+        with open_store(path):
+            pass
+        assert read_elsewhere() == "[(b'before',)]"
+        store.put_now("key", b"after")
+        assert read_elsewhere() == "[(b'after',)]"

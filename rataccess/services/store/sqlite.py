@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,7 +51,7 @@ class SqliteDatabase(Database):
         """Open or make the file.  Raises `DiskFull`, `StoreCorrupt` or `StoreError` (made by a newer program)."""
         with translated(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its log gets the mode of the file
+            _create(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=_WAIT, cached_statements=256)
             try:
                 prepare(connection, path)
@@ -137,6 +138,24 @@ class SqliteDatabase(Database):
 
     def __repr__(self) -> str:
         return f"<SqliteDatabase {self.path}>"
+
+
+def _create(path: Path) -> None:
+    """An empty file for its owner only, where there is none; its log gets the same mode.
+
+    It is linked into its place when it is closed already: closing any descriptor of a database gives up the locks that
+    SQLite holds on it anywhere in this process (POSIX; SQLite's "How to corrupt", section 2.2), and a connection that
+    closes afterwards takes the log away from those that still write to it.
+    """
+    if path.exists():
+        return
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as new:
+        made = Path(new.name)  # mode 0600
+    try:
+        with suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
 
 
 @contextmanager
