@@ -29,8 +29,6 @@ MOST_GAPS = 4096
 """Separate ranges of record numbers kept for one device; a number that would make more waits until gaps have closed."""
 MOST_QUEUES = 4096
 """Queue names kept for one device."""
-ANSWER_LIMIT = 17
-"""Control key: the largest CoAP message that the device can be sent over this path, in bytes."""
 _MOST_LINK = 32
 _ALWAYS_TAKEN = 4096
 """Bytes of a definition that is taken although the quota is used up; a device has a limited number of them."""
@@ -41,7 +39,7 @@ def check(message: Message) -> None:
     """Raise `ObjectError` where a control value is of the wrong kind (docs/wire.md, Control)."""
     control = message.control
     base, link, partial = control.get(wire.BASE, 1), control.get(wire.LINK, ""), control.get(wire.PARTIAL, {})
-    limit, packet = control.get(ANSWER_LIMIT, 0), control.get(wire.PACKET, b"")
+    limit, packet = control.get(wire.ANSWER_LIMIT, 0), control.get(wire.PACKET, b"")
     if type(base) is not int or not 1 <= base <= MAX_NUMBER:
         raise ObjectError("control 1 is a record number")
     if not isinstance(link, str) or len(link) > _MOST_LINK:

@@ -18,7 +18,7 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
 from rataccess.services.asking import Asking
-from rataccess.services.inbound import ANSWER_LIMIT, Inbound, check
+from rataccess.services.inbound import Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.limits import Allowance
 from rataccess.services.outbound import Outbound
@@ -181,7 +181,7 @@ class Session:
         told = control.get(wire.LINK, path.link) or None
         self._paths[key] = Path(
             told.replace("\0", "") if told else None,
-            control.get(ANSWER_LIMIT, path.limit) or None,
+            control.get(wire.ANSWER_LIMIT, path.limit) or None,
             control.get(wire.ASKED_ONLY, path.asked_only),
         )
         while len(self._paths) > _MOST_PATHS:
