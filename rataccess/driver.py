@@ -12,9 +12,14 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rataccess.clock import Clock
+from rataccess.objects import Memory
+from rataccess.tariff import Unit
+
+if TYPE_CHECKING:
+    from rataccess.transport import Handover, Hints
 
 
 class Evidence(enum.IntEnum):
@@ -71,6 +76,23 @@ class Recovery:
     """How often to try this rung before the next one."""
 
 
+class Forgetful:
+    """A `Memory` that ends with the process: for tests and tools."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """See `Memory.get`."""
+        return self._values.get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """See `Memory.put`."""
+        self._values[key] = value
+
+    put_now = put
+
+
 @dataclass(frozen=True, slots=True)
 class DriverContext:
     """What a driver is given besides its options."""
@@ -80,6 +102,9 @@ class DriverContext:
     clock: Clock
     secret: Callable[[str], str | None] = field(default=lambda name: None, repr=False)
     """Looks a secret (such as `wifi.pin`, a SIM's PIN) up in the key store; `None` where it has none."""
+    memory: Memory = field(default_factory=Forgetful, repr=False)
+    """What must outlive the process: LoRaWAN sessions and counters, air time spent, message numbers.  Keys begin with
+    `driver/` and the link's name."""
 
 
 StatusCallback = Callable[[RadioStatus], None]
@@ -235,4 +260,65 @@ class HasPowerKey(Protocol):
 
     async def press_power_key(self) -> None:
         """Switch the radio off where it is on, and on again; returns when it should answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RadioMessage:
+    """A message that a radio received."""
+
+    data: bytes
+    port: int = 0
+    """What the network says beside it: LoRaWAN's FPort, IMT's topic; 0 where it says nothing."""
+
+
+@runtime_checkable
+class MovesMessages(Protocol):
+    """The radio moves whole messages without addresses: LoRaWAN, SBD, IMT, private LoRa, Notecard."""
+
+    @property
+    def message_hints(self) -> Hints:
+        """What the radio can do right now; `rat`, `mtu` and the tariff among it."""
+        ...
+
+    def on_message_hints(self, callback: Callable[[Hints], None]) -> Callable[[], None]:
+        """Have `callback` called at each change; returns an undo."""
+        ...
+
+    async def send_message(self, message: RadioMessage) -> Handover | None:
+        """Returns a `Handover` where the network has accepted it, `None` where it was sent and nothing is known.
+
+        Raises `PacketTooLarge`, `NotNow` (with `retry_after`: duty cycle, no sky, busy) or `TransportBroken`.  A message is
+        never sent again by the radio's driver once the network may have it.
+        """
+        ...
+
+    async def receive_message(self) -> RadioMessage:
+        """The next one.  Raises `TransportBroken` or `Closed`.  Cancelling loses nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a network or the law leaves a radio of something: air time of one sub-band, messages a day."""
+
+    name: str
+    """Such as `868.0-868.6 MHz, 1 %`."""
+    unit: Unit
+    left: int
+    """In `unit`, now."""
+    limit: int
+    """In `unit`, for each `period`."""
+    period: float
+    """Seconds."""
+    next_slot: float | None = None
+    """Seconds until something may be sent, or `None` for now."""
+
+
+@runtime_checkable
+class Rationed(Protocol):
+    """The radio keeps count of what it may still send."""
+
+    def allowances(self) -> Sequence[Allowance]:
+        """Each of them, as of now."""
         ...

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rataccess.lorawan.airtime import Modulation
 from rataccess.objects import Service
+from rataccess.tariff import Tariff, Unit
 
 if TYPE_CHECKING:
     from rataccess.clock import Clock
@@ -47,7 +49,7 @@ class Hints:
     cost_per_byte: float = 0.0
     """In the unit of currency that the configuration uses."""
     billing_quantum: int = 1
-    """What is billed is rounded up to a multiple of this many bytes."""
+    """What is billed is rounded up to a multiple of this many bytes; with `Unit.CREDIT` they make one credit."""
     overhead: int = 0
     """Bytes that the network adds to each packet and that count for budgets (28 for UDP over IPv4, 48 over IPv6)."""
     bytes_left: int | None = None
@@ -58,6 +60,24 @@ class Hints:
     """Whether a byte stream can be opened."""
     acknowledges_handover: bool = False
     """Whether `send` returns a `Handover`: the operator has accepted the packet."""
+    unit: Unit = Unit.BYTE
+    """What budgets of this link count, and what `cost_per_unit` is the price of."""
+    cost_per_unit: float = 0.0
+    """Price of one credit, message or millisecond of air time, where `unit` is not `BYTE`."""
+    modulation: Modulation | None = None
+    """How LoRa packets are sent now, from which their air time follows."""
+    compact: bool = False
+    """Whether packets travel in compact form (docs/wire.md): the network says who the device is, and bytes are dear."""
+
+    @property
+    def tariff(self) -> Tariff:
+        """How packets over this link are counted."""
+        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation)
+
+    def cost(self, size: int) -> float:
+        """What a packet of `size` bytes costs, in the unit of currency that the configuration uses."""
+        price = self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit
+        return self.tariff.units(size) * price
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +115,8 @@ class Transport(ABC):
 
     options_type: type[Any] | None = None
     """A frozen `msgspec.Struct` (or dataclass) of this transport's own options, or `None` where it has none."""
+    unit: Unit = Unit.BYTE
+    """What budgets of links over this transport count; as in its hints."""
 
     def __init__(self, hints: Hints) -> None:
         self._hints = hints

@@ -79,7 +79,7 @@ def add_links(
     """Make every configured link and give it to `access`; all option errors are found here, before anything opens."""
     where = endpoints(configuration)
     for name, settings in configuration.links.items():
-        context = DriverContext(name, clock, secret)
+        context = DriverContext(name, clock, secret, store)
         link = Link(
             name,
             settings,

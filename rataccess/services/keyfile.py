@@ -31,6 +31,9 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     fleets: tuple[str, ...] = ()
     """Only in files of before: membership is in the store, where `provisioning.move_fleets` puts what it finds here."""
     revoked: bool = False
+    identities: dict[str, Annotated[str, Meta(min_length=1, max_length=64)]] = {}
+    """What networks call the device: `deveui` (16 hex digits), `imei` (15 digits), `lora` (private address), `notecard`
+    (product and device).  Lower case."""
 
     def __repr__(self) -> str:
         return f"<DeviceEntry {self.serial_number} kid={self.kid}{' revoked' if self.revoked else ''}>"
@@ -109,6 +112,7 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._by_kid: dict[bytes, DeviceEntry] = {}
         self._revoked: frozenset[bytes] = frozenset()
+        self._by_identity: dict[tuple[str, str], bytes] = {}
 
     def __repr__(self) -> str:
         return f"<KeyFile {self.path} {len(self._by_kid)} devices>"
@@ -125,6 +129,9 @@ class KeyFile:
         entries = read_entries(self.path)
         self._by_kid = {bytes.fromhex(entry.kid): entry for entry in entries if not entry.revoked}
         self._revoked = frozenset(bytes.fromhex(entry.kid) for entry in entries if entry.revoked)
+        self._by_identity = {
+            (kind, name.lower()): kid for kid, entry in self._by_kid.items() for kind, name in entry.identities.items()
+        }
         return True
 
     def _stamp(self) -> tuple[int, int, int]:
@@ -137,6 +144,10 @@ class KeyFile:
     def by_kid(self, kid: bytes) -> DeviceEntry | None:
         """The entry of a device that is not revoked, or `None`."""
         return self._by_kid.get(kid)
+
+    def kid_of(self, kind: str, name: str) -> bytes | None:
+        """The kid of the device that networks call `name` (any case), or `None`."""
+        return self._by_identity.get((kind, name.lower()))
 
     def is_revoked(self, kid: bytes) -> bool:
         """Whether a device had this kid that may not use it any more."""

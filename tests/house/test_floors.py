@@ -21,6 +21,8 @@ FLOORS = {
     "objects": 0,
     "numbers": 0,
     "template": 0,
+    "lorawan": 0,
+    "tariff": 0,
     "config": 0,
     "bus": 1,
     "driver": 1,
@@ -41,7 +43,7 @@ FLOORS = {
     "cli": 9,
     "__main__": 9,
 }
-GROUND = {"errors", "clock", "config", "objects", "bus", "driver", "transport"}
+GROUND = {"errors", "clock", "config", "objects", "bus", "driver", "transport", "lorawan", "tariff"}
 APART = {("store", "exchange"), ("policy", "link"), ("policy", "access"), ("keys", "security"), ("wire", "security")}
 """Rooms of one floor, the first of which may not know the second."""
 

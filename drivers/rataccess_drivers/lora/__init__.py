@@ -1,0 +1,1 @@
+"""LoRa radios: modules that speak LoRaWAN themselves, and bare transceivers."""

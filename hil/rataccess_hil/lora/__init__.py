@@ -1,0 +1,1 @@
+"""Virtual LoRa: chips, modules, the ether between them, gateways, a network server."""

@@ -1,0 +1,1 @@
+"""Virtual satellite modems and their gateways."""

@@ -1,0 +1,1 @@
+"""Ways into a service besides UDP: network servers, satellite gateways, relays."""
