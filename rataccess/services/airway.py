@@ -5,6 +5,7 @@ Rules of this file: values only.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 
@@ -31,6 +32,8 @@ class Airway(NamedTuple):
     """Whether each packet back costs: nothing is sent that could wait."""
     heard_at: float | None = None
     """When the network received the packet, in seconds since 1970, where it says."""
+    via: Hashable = None
+    """What the way in wants to be told again when it sends the answer, such as the address that a frame came from."""
 
     @property
     def place(self) -> str:
