@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rataccess.driver import Evidence
+from rataccess.lorawan.airtime import Modulation
 from rataccess.objects import Service, Urgency
+from rataccess.tariff import Tariff, Unit
 
 LEAST_PACKET = 160
 """Bytes of a packet in which any record finds room, if need be in parts: protection 24, the longest names of link and queue
 100, numbers and time 20, and 16 of the object.  What has less left of its budget carries nothing more."""
+LEAST_COMPACT = 40
+"""The same over a link in compact form, which names neither link nor service: protection 10, numbers and time up to 14."""
 
 
 class Suspicion(enum.IntEnum):
@@ -42,21 +46,45 @@ class LinkView:
     """Bytes that the network adds to each packet."""
     mtu: int = 1232
     min_urgency: Urgency = Urgency.BULK
-    bytes_left: int | None = None
-    """Left in this period's budget; `None` without a budget."""
+    unit: Unit = Unit.BYTE
+    cost_per_unit: float = 0.0
+    """Price of a unit, where that is not a byte."""
+    modulation: Modulation | None = None
+    compact: bool = False
+    left: int | None = None
+    """Units left in this period's budget; `None` without a budget."""
     suspicion: Suspicion = Suspicion.NONE
     probation: bool = False
     """It failed lately and has to be stable (and proven) before it takes over again."""
 
+    @property
+    def tariff(self) -> Tariff:
+        """How its packets are counted."""
+        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation)
+
     def billed(self, size: int) -> int:
-        """Bytes that a packet of `size` is billed as."""
-        quantum = max(1, self.billing_quantum)
-        return -(-(size + self.overhead) // quantum) * quantum
+        """Units that a packet of `size` bytes is billed as."""
+        return self.tariff.units(size)
+
+    def cost(self, size: int) -> float:
+        """What that costs."""
+        return self.billed(size) * (self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit)
+
+    @property
+    def price(self) -> float:
+        """What a byte costs, by which links of one order are ranked."""
+        return self.cost_per_byte if self.unit is Unit.BYTE else self.cost(self.least) / self.least
+
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest packet in which any record finds room."""
+        least = LEAST_COMPACT if self.compact else LEAST_PACKET
+        return min(least, self.mtu) if self.mtu else least
 
     @property
     def free(self) -> bool:
-        """Whether sending costs nothing and is not rationed."""
-        return self.cost_per_byte == 0 and self.bytes_left is None
+        """Whether sending costs nothing and is not rationed: neither air time nor credits ever are free."""
+        return self.unit is Unit.BYTE and self.cost_per_byte == 0 and self.left is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +93,9 @@ class Demand:
 
     service: Service
     urgency: Urgency
-    size: int = LEAST_PACKET
-    """Bytes of the packet; what exceeds a link's MTU goes in several, each judged by itself."""
+    size: int | None = None
+    """Bytes of the packet; what exceeds a link's MTU goes in several, each judged by itself.  `None`: the least packet that
+    is worth sending over the link."""
     max_cost: float | None = None
     links: tuple[str, ...] = ()
     """The only links allowed; empty for all."""
@@ -93,11 +122,11 @@ def refusal(demand: Demand, link: LinkView) -> str | None:
         return f"down, got as far as {link.evidence.name}"
     if demand.urgency < link.min_urgency:
         return f"takes {link.min_urgency.name} and above, this is {demand.urgency.name}"
-    billed = link.billed(min(demand.size, link.mtu) if link.mtu else demand.size)
-    if demand.max_cost is not None and billed * link.cost_per_byte > demand.max_cost:
-        return f"would cost {billed * link.cost_per_byte:.4g}, the record allows {demand.max_cost:.4g}"
-    if link.bytes_left is not None and billed > link.bytes_left:
-        return f"its budget has {link.bytes_left} bytes left, {billed} are needed"
+    size = link.least if demand.size is None else min(demand.size, link.mtu) if link.mtu else demand.size
+    if demand.max_cost is not None and link.cost(size) > demand.max_cost:
+        return f"would cost {link.cost(size):.4g}, the record allows {demand.max_cost:.4g}"
+    if link.left is not None and (billed := link.billed(size)) > link.left:
+        return f"its budget has {link.unit.several(link.left)} left, {billed} are needed"
     return None
 
 
@@ -110,7 +139,7 @@ def choose(demand: Demand, links: Sequence[LinkView]) -> Decision:
     """
     rejected: list[tuple[str, str]] = []
     able: list[LinkView] = []
-    for link in sorted(links, key=lambda view: (view.order, view.cost_per_byte)):
+    for link in sorted(links, key=lambda view: (view.order, view.price)):
         why = refusal(demand, link)
         if why is None:
             able.append(link)
@@ -147,7 +176,7 @@ def _doubt(link: LinkView) -> str:
 
 
 def _praise(link: LinkView, index: int) -> str:
-    price = "free" if link.free else f"{link.cost_per_byte:.4g} a byte" if link.cost_per_byte else "within its budget"
+    price = "free" if link.free else f"{link.price:.4g} a byte" if link.price else "rationed"
     return (
         f"best of the links that may carry it (order {link.order}, {price})" if index == 0 else f"next best ({price})"
     )

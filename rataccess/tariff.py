@@ -19,7 +19,11 @@ class Unit(enum.StrEnum):
     CREDIT = "credit"
     """So many bytes started, such as 50 with Iridium SBD."""
     MESSAGE = "message"
-    AIRTIME = "ms of airtime"
+    AIRTIME = "ms of air time"
+
+    def several(self, count: int) -> str:
+        """So many of them, in words."""
+        return f"{count} {self}" if self is Unit.AIRTIME or count == 1 else f"{count} {self}s"
 
 
 @dataclass(frozen=True, slots=True)

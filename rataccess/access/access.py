@@ -22,6 +22,7 @@ from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, StoreError,
 from rataccess.link import Link, LinkChange
 from rataccess.objects import Memory, Service, Urgency
 from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose
+from rataccess.tariff import Unit
 from rataccess.transport import Handover, Packet
 
 WANTED = 120.0
@@ -162,7 +163,7 @@ class Access:
 
     def _before(self, standing: Standing) -> list[LinkView]:
         """The links that policy prefers to `standing`, all being sound."""
-        ranked = sorted(self.views(), key=lambda view: (view.order, view.cost_per_byte))
+        ranked = sorted(self.views(), key=lambda view: (view.order, view.price))
         return ranked[: [view.name for view in ranked].index(standing.name)]
 
     def _carried(self, standing: Standing) -> bool:
@@ -213,8 +214,7 @@ class Access:
         standing = self._standings[name]
         if standing.budget is None:
             return mtu
-        view, left = standing.view(), standing.budget.left
-        return min(mtu, left // view.billing_quantum * view.billing_quantum - view.overhead)
+        return standing.view().tariff.room(standing.budget.left, mtu)
 
     async def send(self, name: str, packet: Packet) -> Handover | None:
         """Send over the link `name` within its budget; raises as `Transport.send`, or `BudgetExceeded`, `StoreError`."""
@@ -231,16 +231,18 @@ class Access:
         hints = standing.link.hints
         standing.traffic.packets_up += 1
         standing.traffic.bytes_up += len(packet.data) + (hints.overhead if hints else 0)
+        standing.traffic.bill(hints, len(packet.data), sent=True)
         standing.last_sent = self._clock.monotonic()
         return handover
 
     def _spend(self, standing: Standing, size: int) -> Callable[[], None]:
-        """Take a packet's bytes from the budget; returns what gives them back."""
+        """Take what a packet is billed as from the budget; returns what gives it back."""
         budget, billed = standing.budget, standing.view().billed(size)
         assert budget is not None
         period = budget.period
         if not budget.spend(billed):
-            self.note(Kind.BUDGET, f"{standing.name}: {billed} bytes would break its budget")
+            unit = standing.link.unit
+            self.note(Kind.BUDGET, f"{standing.name}: {unit.several(billed)} would break its budget")
             raise BudgetExceeded(standing.name, budget.next_period_in)
         return lambda: budget.refund(billed, period)
 
@@ -301,7 +303,8 @@ class Access:
         overhead = link.hints.overhead if link.hints else 0
         standing.traffic.packets_down += 1
         standing.traffic.bytes_down += len(packet.data) + overhead
-        if standing.budget:
+        standing.traffic.bill(link.hints, len(packet.data), sent=False)
+        if standing.budget and link.unit is not Unit.AIRTIME:
             try:
                 standing.budget.charge(standing.view().billed(len(packet.data)))
             except StoreError as error:

@@ -1,7 +1,7 @@
-"""Byte budgets of links, kept across restarts.
+"""Budgets of links, in what their networks bill, kept across restarts.
 
-Rules of this file: arithmetic on billed bytes and wall time, and the `Memory` that it is kept in.  What is on disk is
-never less than what was spent: bytes are taken in slices, each slice on disk before its first byte is used.
+Rules of this file: arithmetic on units and wall time, and the `Memory` that it is kept in.  What is on disk is never less
+than what was spent: units are taken in slices, each slice on disk before its first unit is used.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from rataccess.clock import Clock
 from rataccess.config import BudgetSettings
 from rataccess.objects import Memory
 
-_FORM = struct.Struct(">qQQ")  # period index, bytes taken in it, bytes taken while nobody knew which period it was
+_FORM = struct.Struct(">qQQ")  # period index, units taken in it, units taken while nobody knew which period it was
 _FORM_BEFORE = struct.Struct(">qQ")
+TELLING = 0.02
+"""Share of a period after which its rate of spending says something."""
 
 
 class Budget:
-    """At most `settings.bytes` billed bytes in each period; periods are counted from 1970 in wall time.
+    """At most `settings.limit` units in each period; periods are counted from 1970 in wall time.
 
     A wall clock that jumps back does not refill the budget: the latest period seen stays the current one.  What was spent
     before the time was known counts for the period that it turns out to be.
@@ -28,7 +30,7 @@ class Budget:
         self._settings = settings
         self._memory = memory
         self._clock = clock
-        self._slice = max(settings.billing_quantum, min(16_384, settings.bytes // 16))
+        self._slice = settings.slice
         self._period = self._taken = self._undated_taken = 0
         kept = memory.get(self._key)
         if kept and len(kept) == _FORM.size:
@@ -39,9 +41,37 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """Billed bytes left in this period."""
+        """Units left in this period."""
         self._roll()
-        return max(0, self._settings.bytes - self._spent)
+        return max(0, self._settings.limit - self._spent)
+
+    @property
+    def spent(self) -> int:
+        """Units spent in this period."""
+        self._roll()
+        return self._spent
+
+    @property
+    def used_up_in(self) -> float | None:
+        """Seconds until nothing is left, if spending goes on as in this period so far.
+
+        `None` where the budget lasts until it is full again, or too little of the period has passed to tell.
+        """
+        left, remains = self.left, self.next_period_in
+        passed = self._settings.period - remains
+        if left and (not self._spent or passed < TELLING * self._settings.period):
+            return None
+        lasts = left * passed / self._spent if self._spent else 0.0
+        return lasts if lasts < remains else None
+
+    def line(self) -> str:
+        """What is left, and for how long, for people."""
+        unit, again = self._settings.unit, f"full again in {self.next_period_in:.0f} s"
+        forecast = self.used_up_in
+        if not self.left:
+            return f"its budget is used up, {again}"
+        lasts = "" if forecast is None else f", used up in {forecast:.0f} s at this rate"
+        return f"{unit.several(self.left)} of its budget left{lasts}, {again}"
 
     @property
     def period(self) -> int:
@@ -56,7 +86,7 @@ class Budget:
         return max(0.0, (self._period + 1) * self._settings.period - self._clock.wall())
 
     def spend(self, billed: int) -> bool:
-        """Take `billed` bytes; returns whether the budget had them.  They are on disk before this returns.
+        """Take `billed` units; returns whether the budget had them.  They are on disk before this returns.
 
         Raises what `Memory.put_now` raises; nothing was taken then.
         """
@@ -75,7 +105,7 @@ class Budget:
             self._spent = max(0, self._spent - billed)
 
     def charge(self, billed: int) -> None:
-        """Book bytes that could not be refused, such as those of an answer.  Raises what `Memory.put_now` raises; they
+        """Book units that could not be refused, such as those of an answer.  Raises what `Memory.put_now` raises; they
         count all the same."""
         self._roll()
         self._book(billed)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from rataccess.access.budget import Budget
 from rataccess.access.timing import ResponseTimer
 from rataccess.config import LinkSettings
-from rataccess.driver import Evidence
+from rataccess.driver import Allowance, Evidence
 from rataccess.link import Link
 from rataccess.objects import Service
 from rataccess.policy import LinkView, Suspicion
+from rataccess.tariff import Unit
+from rataccess.transport import Hints
 
 MAX_FAILBACK = 3600.0
 """Seconds: however often a link flaps, it gets a new chance each hour."""
@@ -33,6 +35,15 @@ class Traffic:
     bytes_down: int = 0
     records: int = 0
     """Records whose delivery was acknowledged over this link."""
+    units: int = 0
+    """What was sent and received, as it is billed: bytes, credits, messages or milliseconds of air time."""
+    cost: float = 0.0
+
+    def bill(self, hints: Hints | None, size: int, *, sent: bool) -> None:
+        """Count one packet.  Air time is what is sent."""
+        if hints is not None and (sent or hints.unit is not Unit.AIRTIME):
+            self.units += hints.tariff.units(size)
+            self.cost += hints.cost(size)
 
 
 class Standing:
@@ -71,31 +82,52 @@ class Standing:
 
     def view(self) -> LinkView:
         """What policy may know."""
-        hints, settings = self.link.hints, self.settings
+        hints, settings = self.link.hints or self._unknown(), self.settings
         return LinkView(
             name=self.name,
             ready=self.link.ready,
             evidence=self.link.evidence,
             order=settings.order,
-            cost_per_byte=hints.cost_per_byte if hints else settings.cost_per_byte,
-            billing_quantum=hints.billing_quantum
-            if hints
-            else settings.budget.billing_quantum
-            if settings.budget
-            else 1,
-            overhead=hints.overhead if hints else 0,
-            mtu=hints.mtu if hints else 0,
+            cost_per_byte=hints.cost_per_byte,
+            billing_quantum=hints.billing_quantum,
+            overhead=hints.overhead,
+            mtu=hints.mtu,
             min_urgency=settings.min_urgency.urgency,
-            bytes_left=self.budget.left if self.budget else None,
+            unit=hints.unit,
+            cost_per_unit=hints.cost_per_unit,
+            modulation=hints.modulation,
+            compact=hints.compact,
+            left=self.budget.left if self.budget else None,
             suspicion=self.suspicion,
             probation=self.probation,
+        )
+
+    def _unknown(self) -> Hints:
+        """What is known of a link that was never up."""
+        settings = self.settings
+        quantum = settings.budget.billing_quantum if settings.budget else 1
+        return Hints(
+            "unknown",
+            0,
+            cost_per_byte=settings.cost_per_byte,
+            cost_per_unit=settings.cost_per_unit,
+            billing_quantum=quantum,
+            unit=self.link.unit,
         )
 
     @property
     def free(self) -> bool:
         """Whether sending costs nothing and is not rationed, as in its `view`."""
-        hints = self.link.hints
-        return self.budget is None and not (hints.cost_per_byte if hints else self.settings.cost_per_byte)
+        hints = self.link.hints or self._unknown()
+        return self.budget is None and hints.unit is Unit.BYTE and hints.cost_per_byte == 0
+
+    @property
+    def bytes_left(self) -> int | None:
+        """Bytes that the budget still pays for, where its units are made of bytes; `None` without a budget."""
+        view = self.view()
+        if view.left is None or view.unit not in (Unit.BYTE, Unit.CREDIT):
+            return None
+        return view.left * (view.billing_quantum if view.unit is Unit.CREDIT else 1)
 
     def started(self) -> None:
         """The link can send: forget what was measured over its last bearer."""
@@ -167,8 +199,14 @@ class Standing:
         if self.probation and link.evidence >= Evidence.BEARER:
             parts.append(f"on probation after {self.failures} failure(s)")
         if self.budget:
-            parts.append(
-                f"{self.budget.left} bytes of its budget left, full again in {self.budget.next_period_in:.0f} s"
-            )
+            parts.append(self.budget.line())
         parts.append(f"{traffic.packets_up}/{traffic.packets_down} packets, {traffic.records} records")
+        if traffic.units and link.unit is not Unit.BYTE:
+            parts.append(f"{link.unit.several(traffic.units)} used")
+        parts += [_allowance(each) for each in link.allowances()]
         return ", ".join(parts)
+
+
+def _allowance(each: Allowance) -> str:
+    slot = f", next slot in {each.next_slot:.0f} s" if each.next_slot else ""
+    return f"{each.name}: {each.unit.several(each.left)} left of {each.limit} in {each.period:.0f} s{slot}"

@@ -166,8 +166,7 @@ class Trust:
         if not standing.probation or not standing.link.ready:
             return
         standing.failures += 1
-        free = standing.view().cost_per_byte == 0 and standing.budget is None
-        wait = standing.wait(self._clock.monotonic(), FREE_PROBE_EVERY if free else MAX_FAILBACK)
+        wait = standing.wait(self._clock.monotonic(), FREE_PROBE_EVERY if standing.free else MAX_FAILBACK)
         standing.link.doubt("no answer to the probe")
         self._access.note(Kind.LINK, f"{standing.name}: no answer to the probe; next one in {wait:.0f} s")
         standing.later("failback", wait, lambda: self._try(standing))
@@ -200,5 +199,5 @@ class Trust:
         current = self._access.links.get(self._access.current or "")
         if current is None:
             return True
-        mine, theirs = standing.settings, current.settings
-        return (mine.order, mine.cost_per_byte) < (theirs.order, theirs.cost_per_byte)
+        mine, theirs = standing.view(), current.view()
+        return (mine.order, mine.price) < (theirs.order, theirs.price)

@@ -359,7 +359,7 @@ class AsyncChannel:
         current = self._parts.access.current
         standing = self._parts.access.links.get(current) if current else None
         hints = standing.link.hints if standing else None
-        return replace(hints, mtu=self.packets.mtu or 0) if hints else None
+        return replace(hints, mtu=self.packets.mtu or 0, bytes_left=standing.bytes_left) if standing and hints else None
 
     def explain(self) -> str:
         """Why this link: the decision and what led to it, for people."""

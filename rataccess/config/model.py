@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from rataccess.objects import Urgency
+from rataccess.tariff import Unit
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -67,11 +68,40 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """At most `bytes` billed in each `period`; each packet is billed in multiples of `billing_quantum`."""
+    """The most that may be used in each `period`, in what the link's network counts; exactly one of the four is set."""
 
-    bytes: Count
+    bytes: Count | None = None
+    """Billed bytes; each packet is billed in multiples of `billing_quantum`."""
+    credits: Count | None = None
+    messages: Count | None = None
+    airtime: Annotated[float, Meta(gt=0)] | None = None
+    """Seconds on the air."""
     period: Annotated[float, Meta(gt=0)] = 86_400.0
     billing_quantum: Count = 1
+
+    def __post_init__(self) -> None:
+        given = [each for each in (self.bytes, self.credits, self.messages, self.airtime) if each is not None]
+        if len(given) != 1:
+            raise ValueError("needs one of bytes, credits, messages and airtime, and not more than one")
+
+    @property
+    def unit(self) -> Unit:
+        """What it counts."""
+        if self.airtime is not None:
+            return Unit.AIRTIME
+        return Unit.BYTE if self.bytes is not None else Unit.CREDIT if self.credits is not None else Unit.MESSAGE
+
+    @property
+    def limit(self) -> int:
+        """Units in each period; air time in milliseconds."""
+        if self.airtime is not None:
+            return int(self.airtime * 1000)
+        return self.bytes or self.credits or self.messages or 0
+
+    @property
+    def slice(self) -> int:
+        """Units that are put down as spent at a time, so that the disk is not written for each packet."""
+        return max(self.billing_quantum, min(16_384, self.limit // 16)) if self.unit is Unit.BYTE else self.limit // 64
 
 
 class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,6 +112,8 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     order: int = 0
     """Lower is preferred; links of equal order are ranked by `cost_per_byte`, then by their place in the file."""
     cost_per_byte: Annotated[float, Meta(ge=0)] = 0.0
+    cost_per_unit: Annotated[float, Meta(ge=0)] = 0.0
+    """Price of a credit, a message or a millisecond of air time, where the link's network counts those."""
     min_urgency: UrgencyName = UrgencyName.BULK
     """Records below this urgency wait for another link."""
     budget: BudgetSettings | None = None

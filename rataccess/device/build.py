@@ -15,13 +15,14 @@ from rataccess.access import Access
 from rataccess.clock import Clock
 from rataccess.config import Configuration, LinkSettings, check_options
 from rataccess.driver import Bearer, Driver, DriverContext
-from rataccess.errors import KeyStoreError
+from rataccess.errors import ConfigurationError, KeyStoreError
 from rataccess.exchange import replay_key
 from rataccess.keys import KeyStore
 from rataccess.link import Link
 from rataccess.objects import Service
 from rataccess.security import SecureContext
 from rataccess.store import Store
+from rataccess.tariff import Unit
 from rataccess.transport import Endpoint, Transport
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -90,8 +91,21 @@ def add_links(
             random=source,
             make_driver=_driver_maker(name, settings, context),
             make_transport=_transport_maker(name, settings, where, clock),
+            unit=_counted(name, settings),
         )
         access.add(link)
+
+
+def _counted(name: str, settings: LinkSettings) -> Unit:
+    """What the link's network counts; raises `ConfigurationError` where its budget counts something else."""
+    unit = registry.transport(settings.transport).unit
+    if settings.budget is not None and settings.budget.unit is not unit:
+        allowed = {Unit.BYTE: "bytes", Unit.CREDIT: "credits", Unit.MESSAGE: "messages", Unit.AIRTIME: "airtime"}[unit]
+        raise ConfigurationError(
+            f"links.{name}.budget: found a budget of {settings.budget.unit}; the transport {settings.transport} counts "
+            f"{unit}: set {allowed}"
+        )
+    return unit
 
 
 def _driver_maker(name: str, settings: LinkSettings, context: DriverContext) -> Callable[[], Driver]:

@@ -64,6 +64,10 @@ def _link(standing: Standing) -> dict[str, object]:
         "records": traffic.records,
         "packets": traffic.packets_up + traffic.packets_down,
         "bytes": traffic.bytes_up + traffic.bytes_down,
+        "unit": str(link.unit),
+        "units": traffic.units,
+        "cost": traffic.cost,
+        "budget": None if standing.budget is None else {"left": standing.budget.left, "spent": standing.budget.spent},
     }
 
 

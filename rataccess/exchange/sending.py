@@ -17,7 +17,7 @@ from rataccess.exchange.housekeeping import LOOK_AGAIN
 from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Outgoing
 from rataccess.objects import Urgency
-from rataccess.policy import LEAST_PACKET, Decision, Demand
+from rataccess.policy import Decision, Demand
 from rataccess.security import SecureContext
 from rataccess.store import Store
 from rataccess.transport import Handover, Packet
@@ -109,11 +109,11 @@ class Sender:
 
     def hopeless(self, item: Outgoing) -> bool:
         """Whether no link may carry `item` now."""
-        return self._decide(item, LEAST_PACKET).link is None
+        return self._decide(item).link is None
 
-    def _decide(self, item: Outgoing, size: int) -> Decision:
+    def _decide(self, item: Outgoing, size: int | None = None) -> Decision:
         record = item.record
-        needed = LEAST_PACKET if record.max_cost is None else size
+        needed = None if record.max_cost is None else size
         demand = Demand(self._exchange.service, record.urgency, needed, record.max_cost, record.links)
         return self._exchange.access.decide(demand)
 

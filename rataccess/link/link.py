@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
 from rataccess.clock import Clock
-from rataccess.driver import Bearer, Driver, Evidence, RadioStatus
+from rataccess.driver import Allowance, Bearer, Driver, Evidence, RadioStatus
 from rataccess.errors import (
     AttachFailed,
     Closed,
@@ -34,6 +34,7 @@ from rataccess.link.states import LinkEvent, LinkState, advance
 from rataccess.link.timing import LinkTiming
 from rataccess.link.trouble import Trouble
 from rataccess.objects import Memory, Service
+from rataccess.tariff import Unit
 from rataccess.transport import Endpoint, Handover, Packet, Transport
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ class Link(Standing):
         make_driver: Callable[[], Driver],
         make_transport: Callable[[Driver, Bearer], Transport],
         timing: LinkTiming | None = None,
+        unit: Unit = Unit.BYTE,
     ) -> None:
-        super().__init__(name, settings, listener, clock)
+        super().__init__(name, settings, listener, clock, unit)
         self.endpoints = endpoints
         self._timing = timing or LinkTiming()
         self._session = Session(name, self._timing, make_driver, make_transport)
@@ -89,6 +91,10 @@ class Link(Standing):
     def last_status(self) -> RadioStatus | None:
         """What the radio said last."""
         return self._health.status
+
+    def allowances(self) -> Sequence[Allowance]:
+        """What the network or the law leaves the radio, where its driver keeps count."""
+        return self._session.allowances()
 
     # --- from outside -------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from rataccess.driver import Bearer, Driver, RadioStatus, Recovery
+from rataccess.driver import Allowance, Bearer, Driver, RadioStatus, Rationed, Recovery
 from rataccess.errors import (
     AttachFailed,
     Closed,
@@ -64,6 +64,14 @@ class Session:
             return tuple(self._driver.recoveries) if self._driver is not None else ()
         except Exception:
             log.exception("link %s: the driver does not tell its recoveries", self._name)
+            return ()
+
+    def allowances(self) -> Sequence[Allowance]:
+        """Of the driver made last, where it is `Rationed`."""
+        try:
+            return tuple(self._driver.allowances()) if isinstance(self._driver, Rationed) else ()
+        except Exception:
+            log.exception("link %s: the driver does not tell its allowances", self._name)
             return ()
 
     async def open(self, on_status: Callable[[RadioStatus], None]) -> None:

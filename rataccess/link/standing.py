@@ -17,6 +17,7 @@ from rataccess.errors import ServiceRefused
 from rataccess.link.listener import LinkChange, LinkListener
 from rataccess.link.states import LinkState
 from rataccess.objects import Service
+from rataccess.tariff import Unit
 from rataccess.transport import Hints, Packet
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ log = logging.getLogger("rataccess.link")
 class Standing:
     """The visible side of a `Link`."""
 
-    def __init__(self, name: str, settings: LinkSettings, listener: LinkListener, clock: Clock) -> None:
+    def __init__(
+        self, name: str, settings: LinkSettings, listener: LinkListener, clock: Clock, unit: Unit = Unit.BYTE
+    ) -> None:
         self.name = name
         self.settings = settings
+        self.unit = unit
+        """What its network counts."""
         self.evidence: Evidence = Evidence.NONE
         self.state: LinkState = LinkState.IDLE
         self.detail = "not started"
@@ -72,6 +77,7 @@ class Standing:
         merged = replace(
             hints,
             cost_per_byte=self.settings.cost_per_byte or hints.cost_per_byte,
+            cost_per_unit=self.settings.cost_per_unit or hints.cost_per_unit,
             billing_quantum=max(hints.billing_quantum, budget.billing_quantum if budget else 1),
         )
         if merged != self.hints:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rataccess.access import Budget
 from rataccess.config import BudgetSettings
 from rataccess.errors import DiskFull
+from rataccess.tariff import Unit
 
 PERIOD = 1000.0
 LIMIT = 2000
@@ -192,3 +193,32 @@ def test_a_budget_of_an_earlier_version_is_read() -> None:
     clock, disk = Watch(), Disk()
     disk.put_now("budget/lte", int(clock.now // PERIOD).to_bytes(8, "big") + (1200).to_bytes(8, "big"))
     assert Budget("lte", SETTINGS, disk, clock).left == 800
+
+
+def test_a_budget_tells_how_long_it_lasts() -> None:
+    clock, disk = Watch(), Disk()
+    clock.now = 5_000_000.0
+    budget = Budget("sat", BudgetSettings(credits=100, period=1000.0), disk, clock)
+    assert budget.line() == "100 credits of its budget left, full again in 1000 s"
+    budget.spend(10)
+    clock.now += 10
+    assert budget.used_up_in is None, "a hundredth of the period says nothing yet"
+    clock.now += 90
+    assert budget.used_up_in is None, "10 in 100 s leave 90 for 900 s"
+    budget.spend(40)
+    assert budget.used_up_in == pytest.approx(100.0)
+    assert budget.line() == "50 credits of its budget left, used up in 100 s at this rate, full again in 900 s"
+    again = Budget("sat", BudgetSettings(credits=100, period=1000.0), disk, clock)
+    assert 49 <= again.left <= 50, "a restart forgets at most the slice that was not used"
+    budget.spend(50)
+    assert budget.line() == "its budget is used up, full again in 900 s"
+    clock.now += 901
+    assert (budget.left, budget.used_up_in) == (100, None)
+
+
+def test_exactly_one_unit_is_limited() -> None:
+    with pytest.raises(ValueError, match="needs one of bytes, credits, messages and airtime"):
+        BudgetSettings()
+    with pytest.raises(ValueError, match="not more than one"):
+        BudgetSettings(credits=5, airtime=30.0)
+    assert (BudgetSettings(airtime=30.0).limit, BudgetSettings(airtime=30.0).unit) == (30_000, Unit.AIRTIME)

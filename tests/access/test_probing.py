@@ -11,10 +11,11 @@ from rataccess.access.standing import MAX_FAILBACK, Standing
 from rataccess.access.trust import FREE_PROBE_EVERY, Trust
 from rataccess.config import LinkSettings
 from rataccess.driver import Evidence
+from rataccess.tariff import Unit
 
 
 class Link:
-    name, ready, evidence, hints, detail = "wifi", True, Evidence.BEARER, None, ""
+    name, ready, evidence, hints, detail, unit = "wifi", True, Evidence.BEARER, None, "", Unit.BYTE
 
     def __init__(self, cost: float, failback_after: float) -> None:
         self.settings = LinkSettings(
