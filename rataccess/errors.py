@@ -77,6 +77,10 @@ class TemplateError(ObjectError):
         self.allowed = allowed
 
 
+class FrameError(ObjectError):
+    """Bytes are not one frame or command of the protocol that they were read as; nothing was changed by them."""
+
+
 class StoreError(RataccessError):
     """The store on disk failed."""
 
@@ -250,6 +254,13 @@ class RecordRefused(ReceiverError, PermanentError):
     def __init__(self, reason: str, *, too_large: bool = False) -> None:
         super().__init__(reason)
         self.too_large = too_large
+
+
+# --- ways into a service ----------------------------------------------------------------------------------------------
+
+
+class WayBroken(TransientError):
+    """A way into a service (a broker, a gateway, a provider) cannot be used now; it is begun again."""
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
