@@ -21,6 +21,10 @@ LEAST_PACKET = 160
 LEAST_COMPACT = 40
 """The same over a link in compact form, which names neither link nor service: protection 10, numbers and time up to 14."""
 
+WAITS = {Urgency.ALARM: 15.0, Urgency.PROMPT: 120.0}
+"""Seconds that records of an urgency wait for the next slot of a link (duty cycle, no sky) before another one is used, which
+may be dearer.  Others wait for as long as it takes."""
+
 
 class Suspicion(enum.IntEnum):
     """How far we doubt a link that looks healthy from outside."""
@@ -53,6 +57,8 @@ class LinkView:
     compact: bool = False
     left: int | None = None
     """Units left in this period's budget; `None` without a budget."""
+    next_slot: float | None = None
+    """Seconds until it takes another packet; `None` for now."""
     suspicion: Suspicion = Suspicion.NONE
     probation: bool = False
     """It failed lately and has to be stable (and proven) before it takes over again."""
@@ -148,7 +154,7 @@ def choose(demand: Demand, links: Sequence[LinkView]) -> Decision:
     if not able:
         return Decision(None, "no link may carry it now", tuple(rejected))
     for index, link in enumerate(able):
-        why = _passed_over(link, able[index + 1 :])
+        why = _passed_over(link, able[index + 1 :], WAITS.get(demand.urgency))
         if why is None:
             return Decision(link.name, _praise(link, index), tuple(rejected))
         rejected.append((link.name, why))
@@ -157,13 +163,16 @@ def choose(demand: Demand, links: Sequence[LinkView]) -> Decision:
     return Decision(last.name, f"the least doubtful of what is left ({_doubt(last)})", rest)
 
 
-def _passed_over(link: LinkView, others: Sequence[LinkView]) -> str | None:
+def _passed_over(link: LinkView, others: Sequence[LinkView], patience: float | None) -> str | None:
     sound = [other for other in others if other.suspicion is Suspicion.NONE and not other.probation]
     if link.suspicion is Suspicion.CONFIRMED or link.probation:
         return _doubt(link)
     if link.suspicion is Suspicion.UNANSWERED:
         sound = [other for other in sound if other.free]
         return _doubt(link) if sound else None
+    if patience is not None and link.next_slot is not None and link.next_slot > patience:
+        sound = [other for other in sound if (other.next_slot or 0.0) <= patience]
+        return f"takes nothing for {link.next_slot:.0f} s" if sound else None
     return None
 
 

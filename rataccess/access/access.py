@@ -21,7 +21,7 @@ from rataccess.clock import Clock
 from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, StoreError, TransportBroken
 from rataccess.link import Link, LinkChange
 from rataccess.objects import Memory, Service, Urgency
-from rataccess.policy import Decision, Demand, LinkView, Suspicion, choose
+from rataccess.policy import WAITS, Decision, Demand, LinkView, Suspicion, choose
 from rataccess.tariff import Unit
 from rataccess.transport import Handover, Packet
 
@@ -78,7 +78,7 @@ class Access:
         """Take `link` into the set; the order of calls breaks ties of policy."""
         budget = link.settings.budget
         kept = Budget(link.name, budget, self._memory, self._clock) if budget else None
-        self._standings[link.name] = Standing(link, kept)
+        self._standings[link.name] = Standing(link, kept, self._clock.monotonic)
         self._budgets += [kept] if kept else []
 
     def use(self, service: Service, user: User) -> None:
@@ -224,16 +224,28 @@ class Access:
         refund = self._spend(standing, len(packet.data)) if standing.budget else None
         try:
             handover = await standing.link.send(packet)
-        except (NotNow, PacketTooLarge):
+        except (NotNow, PacketTooLarge) as error:
             if refund:
                 refund()  # it never left
+            if isinstance(error, NotNow):
+                self._shut(standing, error.retry_after)
             raise
         hints = standing.link.hints
+        if hints is not None and hints.acknowledges_handover:
+            self._trust.taken(standing, accepted=handover is not None)
         standing.traffic.packets_up += 1
         standing.traffic.bytes_up += len(packet.data) + (hints.overhead if hints else 0)
         standing.traffic.bill(hints, len(packet.data), sent=True)
         standing.last_sent = self._clock.monotonic()
         return handover
+
+    def _shut(self, standing: Standing, seconds: float) -> None:
+        """The link takes nothing for so long: what cannot wait may go over another."""
+        standing.shut_until = self._clock.monotonic() + seconds
+        if seconds > min(WAITS.values()):
+            text = f"{standing.name}: takes nothing for {seconds:.0f} s"
+            standing.later("slot", seconds, lambda: self.changed(f"{standing.name} takes packets again"))
+            self.changed(text)
 
     def _spend(self, standing: Standing, size: int) -> Callable[[], None]:
         """Take what a packet is billed as from the budget; returns what gives it back."""

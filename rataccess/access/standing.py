@@ -49,8 +49,9 @@ class Traffic:
 class Standing:
     """One link as access sees it."""
 
-    def __init__(self, link: Link, budget: Budget | None) -> None:
+    def __init__(self, link: Link, budget: Budget | None, monotonic: Callable[[], float]) -> None:
         self.link = link
+        self._monotonic = monotonic
         self.budget = budget
         self.timer = ResponseTimer(1.0)
         self.traffic = Traffic()
@@ -65,6 +66,10 @@ class Standing:
         """When it may take over again, on the event loop's clock."""
         self.last_answers: dict[Service, float] = {}
         self.last_sent = float("-inf")
+        self.shut_until = float("-inf")
+        """When the link takes packets again, as it said itself (event loop's clock)."""
+        self.unaccepted = 0
+        """Packets in a row that the network should have accepted and has not."""
         self.was_ready = False
         self._last_wait = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -83,6 +88,7 @@ class Standing:
     def view(self) -> LinkView:
         """What policy may know."""
         hints, settings = self.link.hints or self._unknown(), self.settings
+        now = self._monotonic()
         return LinkView(
             name=self.name,
             ready=self.link.ready,
@@ -98,6 +104,7 @@ class Standing:
             modulation=hints.modulation,
             compact=hints.compact,
             left=self.budget.left if self.budget else None,
+            next_slot=self.shut_until - now if self.shut_until > now else None,
             suspicion=self.suspicion,
             probation=self.probation,
         )
@@ -122,6 +129,13 @@ class Standing:
         return self.budget is None and hints.unit is Unit.BYTE and hints.cost_per_byte == 0
 
     @property
+    def frugal(self) -> bool:
+        """Whether nothing is sent over it to find out how it does: its network counts packets or air time, or tells itself
+        whether it took a packet."""
+        hints = self.link.hints or self._unknown()
+        return hints.unit is not Unit.BYTE or hints.acknowledges_handover
+
+    @property
     def bytes_left(self) -> int | None:
         """Bytes that the budget still pays for, where its units are made of bytes; `None` without a budget."""
         view = self.view()
@@ -132,11 +146,12 @@ class Standing:
     def started(self) -> None:
         """The link can send: forget what was measured over its last bearer."""
         self.timer = ResponseTimer(self.link.hints.response_time if self.link.hints else 1.0)
+        self.shut_until = float("-inf")
         self.clear()
 
     def clear(self) -> None:
         """It answered: nothing speaks against it now."""
-        self.suspicion, self.overdue = Suspicion.NONE, 0
+        self.suspicion, self.overdue, self.unaccepted = Suspicion.NONE, 0, 0
         self.cancel("confirm")
 
     def suspect(self, now: float) -> bool:

@@ -25,6 +25,8 @@ for that; a late answer is no reason to change links (with one packet in ten ten
 ACQUITTALS = 2
 """So often in a row a link is cleared by one service of what the other one's silence made it suspect of, before that other
 service counts as down: once may be a lost packet."""
+UNACCEPTED = 2
+"""So many packets in a row that a network did not accept, each after the radio's own repetitions, are no chance."""
 
 FREE_PROBE_EVERY = 60.0
 """Seconds between probes of a link that is up, silent, and costs nothing (unless `failback_after` is longer).  It need not
@@ -86,11 +88,30 @@ class Trust:
             if left == 0:
                 self._confirm(standing, witness)
                 return
-            for user in self._access.users.values():
+            for user in () if standing.frugal else self._access.users.values():
                 user.probe(standing.name)
             self._give_chances(standing, witness, left - 1)
 
         standing.later("confirm", standing.timer.timeout, judge)
+
+    def taken(self, standing: Standing, *, accepted: bool) -> None:
+        """The network of a link that acknowledges handover has accepted a packet, or has not although it should have."""
+        now = self._clock.monotonic()
+        if accepted:
+            standing.link.prove()
+            doubted = standing.suspicion
+            standing.clear()
+            if standing.probation and now >= standing.stable_from:
+                standing.probation = False
+            if doubted:
+                self._access.changed(f"{standing.name}: its network accepts packets again")
+            return
+        standing.unaccepted += 1
+        if standing.unaccepted >= UNACCEPTED and standing.suspicion is not Suspicion.CONFIRMED:
+            standing.suspicion = Suspicion.CONFIRMED
+            why = f"its network accepted none of the last {standing.unaccepted} packets"
+            standing.link.doubt(why)
+            self.fall(standing, now, f"{standing.name}: {why}")
 
     def overdue(self, name: str, service: Service, sent_at: float) -> None:
         """A request sent at `sent_at` (event loop's clock) over link `name` is unanswered for longer than usual."""
@@ -101,13 +122,15 @@ class Trust:
             if all(each.last_answers.get(service, sent_at - 1) < sent_at for each in self._access.links.values()):
                 self.service_silent(name, service)
             return
+        if standing.link.hints is not None and standing.link.hints.acknowledges_handover:
+            return  # what its network takes is proof enough
         first = standing.suspicion is Suspicion.NONE
         dead = standing.suspect(now)
         if first:
             standing.accuser = service
             standing.later("doubt", max(DOUBT_AFTER, standing.timer.timeout), lambda: self._doubt(standing))
             for other, user in self._access.users.items():
-                if other is not service:
+                if other is not service and not standing.frugal:
                     user.probe(name)
             self._access.changed(f"{name}: an answer is overdue")
         elif standing.suspicion is Suspicion.CONFIRMED:
@@ -157,6 +180,9 @@ class Trust:
         """The time of stability is over: ask for proof; without an answer, wait again, and longer."""
         if not standing.probation or not standing.link.ready:
             return
+        if standing.frugal:
+            self._forgive(standing)
+            return
         answering = [service for service in self._access.users if service not in self.down]
         for service in answering[:1] or list(self._access.users)[:1]:
             self._access.users[service].probe(standing.name)
@@ -175,6 +201,7 @@ class Trust:
         """A link that merely stands by was up for long enough; no byte is spent on proof."""
         if standing.probation and standing.link.ready:
             standing.probation = False
+            standing.clear()
             self._access.changed(f"{standing.name} has been stable")
 
     def came_up(self, standing: Standing, now: float) -> None:

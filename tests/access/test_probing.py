@@ -28,7 +28,7 @@ class Link:
 
 def waits(monkeypatch: pytest.MonkeyPatch, cost: float = 0.0, failback_after: float = 5.0) -> list[float]:
     """The waits between twelve probes that nobody answers, as planned and as told."""
-    standing = Standing(cast(Any, Link(cost, failback_after)), None)
+    standing = Standing(cast(Any, Link(cost, failback_after)), None, lambda: 0.0)
     standing.probation, standing.failures = True, 1
     notes: list[str] = []
     access = SimpleNamespace(note=lambda kind, text: notes.append(text))
