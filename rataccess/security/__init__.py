@@ -18,7 +18,9 @@ from rataccess.security.coap import (
     Header,
     peek,
 )
-from rataccess.security.context import Request, RequestIdentity, Response, SecureContext
+from rataccess.security.compact import CompactHeader, low_bits, read_compact
+from rataccess.security.context import SecureContext
+from rataccess.security.values import Request, RequestIdentity, Response
 
 __all__ = [
     "BAD_OPTION",
@@ -29,10 +31,13 @@ __all__ = [
     "POST",
     "SERVICE_UNAVAILABLE",
     "UNAUTHORIZED",
+    "CompactHeader",
     "Header",
     "Request",
     "RequestIdentity",
     "Response",
     "SecureContext",
+    "low_bits",
     "peek",
+    "read_compact",
 ]

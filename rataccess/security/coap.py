@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, NoReturn
 
-from rataccess.errors import ProtectionFailed
+from rataccess.errors import ObjectError, ProtectionFailed
 
 # Codes: class in the upper three bits, detail in the lower five (RFC 7252 sections 5.8 and 5.9; FETCH: RFC 8132).
 POST = 0x02
@@ -30,6 +30,7 @@ RESET = 3
 OSCORE = 9
 URI_PATH = 11
 _PAYLOAD_MARKER = 0xFF
+_MOST_PATH_BYTES = 255  # of one Uri-Path option (RFC 7252 section 5.10)
 
 # Critical options (odd numbers) that may stand outside the protection: Uri-Host and Uri-Port are meant for proxies, and
 # the others belong inside, so that RFC 8613 section 8.2 step 2 has the receiver discard what stands outside:
@@ -184,3 +185,29 @@ def read_oscore_option(value: bytes) -> tuple[bytes, bytes | None, bytes | None]
     if len(value) > end:
         refuse("a malformed OSCORE option")
     return partial_iv, None, context
+
+
+def path_options(path: tuple[str, ...]) -> bytes:
+    """The Uri-Path options of `path`, first in a message; raises `ObjectError` where a part is too long for one."""
+    parts = [part.encode() for part in path]
+    if max(map(len, parts)) > _MOST_PATH_BYTES:
+        raise ObjectError(f"a part of the path has over {_MOST_PATH_BYTES} bytes")
+    return option_bytes(URI_PATH, parts[0]) + b"".join(option_bytes(0, part) for part in parts[1:])
+
+
+def understand(options: list[tuple[int, bytes]], known: tuple[int, ...]) -> tuple[str, ...]:
+    """The Uri-Path among the inner options; refuses critical options (odd numbers) that are not `known`."""
+    path = []
+    for number, value in options:
+        if number in known:
+            path.append(_text(value))
+        elif number & 1:
+            refuse(f"a critical option ({number}) that is not understood")
+    return tuple(path)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        refuse("a path that is not UTF-8")

@@ -8,13 +8,12 @@ request only where the window that refuses a second such request is kept (`repla
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 
-from rataccess.errors import KeyStoreError, ObjectError
-from rataccess.objects import Memory
+from rataccess.errors import KeyStoreError
+from rataccess.objects import Memory, Service
 from rataccess.security import derivation, replay
 from rataccess.security.coap import (
     ACKNOWLEDGEMENT,
@@ -25,54 +24,30 @@ from rataccess.security.coap import (
     NON_CONFIRMABLE,
     POST,
     URI_PATH,
-    Outer,
     option_bytes,
+    path_options,
     read_message,
     read_options,
     read_oscore_option,
     refuse,
+    understand,
+)
+from rataccess.security.compact import (
+    ERROR,
+    MARK,
+    REACH,
+    head_bytes,
+    low_bits,
+    read_compact,
+    request_head,
+    response_head,
 )
 from rataccess.security.sequence import SequenceNumbers
+from rataccess.security.values import Request, RequestIdentity, Response
 
 SECRET_BYTES = 16
 _LEAST_PROTECTED = derivation.TAG_BYTES + 1  # a tag and the inner code
 _USUAL_PARTIAL_IV = 3
-_MOST_PATH_BYTES = 255  # of one Uri-Path option (RFC 7252 section 5.10)
-
-
-@dataclass(slots=True, eq=False)
-class RequestIdentity:
-    """Which request a response belongs to: its token, and what its protection is bound to."""
-
-    context: SecureContext
-    token: bytes
-    sequence_number: int
-    nonce: bytes = field(repr=False)
-    additional_data: bytes = field(repr=False)
-    outer_code: int = POST
-    reusable: bool = False
-    """Whether one response may still use the nonce of the request."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """A genuine request."""
-
-    code: int
-    path: tuple[str, ...]
-    body: bytes = field(repr=False)
-    token: bytes
-    message_id: int
-    confirmable: bool
-    identity: RequestIdentity = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A genuine response."""
-
-    code: int
-    body: bytes = field(repr=False)
 
 
 class SecureContext:
@@ -111,6 +86,8 @@ class SecureContext:
             self._window, reserved = replay.load(replay_state)
         self._numbers = SequenceNumbers(memory, sequence_key(name), reserved)
         self._unkept: deque[RequestIdentity] = deque(maxlen=replay.SIZE)
+        self._seen_by_peer: int | None = None
+        """The highest number of ours that an answer has acknowledged in this run."""
 
     def __repr__(self) -> str:
         ids = f"{self._sender_id.hex() or '-'}->{self._recipient_id.hex() or '-'}"
@@ -146,10 +123,8 @@ class SecureContext:
         `token` has at most 8 bytes; `message_id` is 0 to 65535; each part of `path` at most 255 bytes in UTF-8 (else
         `ObjectError`).  Raises `SequenceExhausted`, and the `StoreError` of a memory that cannot reserve numbers.
         """
-        plaintext = bytes((code,)) + (_path_options(path) if path else b"") + (b"\xff" + body if body else b"")
-        number = self._numbers.take()
-        partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
-        nonce = (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+        plaintext = bytes((code,)) + (path_options(path) if path else b"") + (b"\xff" + body if body else b"")
+        number, partial_iv, nonce = self._take()
         data = derivation.additional_data(self._sender_id, partial_iv)
         kind = CONFIRMABLE if confirmable else NON_CONFIRMABLE
         head = bytes((0x40 | kind << 4 | len(token), POST, message_id >> 8, message_id & 0xFF))
@@ -180,10 +155,11 @@ class SecureContext:
             if partial_iv:
                 number = int.from_bytes(partial_iv, "big")
                 nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
-        code, options, body = self._decrypt(outer, nonce, identity.additional_data)
+        code, options, body = self._open_message(outer.payload, nonce, identity.additional_data)
         if code >> 5 not in (2, 4, 5):
             refuse("a response with the code of a request")
-        _understand(options, ())
+        understand(options, ())
+        self._acknowledged(identity)
         return Response(code, body)
 
     # --- as the one who answers ----------------------------------------------------------------------------------------
@@ -213,10 +189,10 @@ class SecureContext:
             refuse("a request that was seen before")
         nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
         data = derivation.additional_data(kid, partial_iv)
-        code, options, body = self._decrypt(outer, nonce, data)
+        code, options, body = self._open_message(outer.payload, nonce, data)
         if not 0 < code < 32:
             refuse("a request with the code of a response")
-        path = _understand(options, (URI_PATH,))
+        path = understand(options, (URI_PATH,))
         identity = RequestIdentity(self, outer.token, number, nonce, data, outer.code)
         return Request(code, path, body, outer.token, outer.message_id, outer.type == CONFIRMABLE, identity)
 
@@ -250,11 +226,11 @@ class SecureContext:
         identity = request.identity
         if identity.context is not self:
             raise ValueError("the request belongs to another context")
+        if identity.compact is not None:
+            return self._protect_compact_response(identity, identity.compact, code, body)
         nonce, option = identity.nonce, b""
         if not identity.reusable:
-            number = self._numbers.take()
-            partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
-            nonce = (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+            _, partial_iv, nonce = self._take()
             option = bytes((len(partial_iv),)) + partial_iv
         identity.reusable = False
         plaintext = bytes((code,)) + (b"\xff" + body if body else b"")
@@ -276,18 +252,109 @@ class SecureContext:
         self._unkept.clear()
         return replay.dump(self._window, self._numbers.reserved)
 
+    # --- in compact form (docs/wire.md): the same numbers, nonces and window, other bytes around them --------------------
+
+    @property
+    def compact_overhead(self) -> int:
+        """What the next request in compact form adds to its body, in bytes, unless another context of the same name takes
+        numbers as well: read it for each message."""
+        number = self._numbers.upcoming
+        return head_bytes(number, short=self._within_reach(number)) + derivation.TAG_BYTES
+
+    def protect_compact(self, body: bytes, service: Service) -> tuple[bytes, RequestIdentity]:
+        """A packet with `body` for or from `service`, and what is needed to read its response.
+
+        The token is the lowest two bytes of the sequence number.  Raises as `protect_request`.
+        """
+        number, partial_iv, nonce = self._take()
+        data = derivation.additional_data(self._sender_id, partial_iv, MARK)
+        head = request_head(service, number, short=self._within_reach(number))
+        token = (number & 0xFFFF).to_bytes(2, "big")
+        identity = RequestIdentity(self, token, number, nonce, data, compact=service)
+        return head + self._sender.encrypt(nonce, body, data), identity
+
+    def _within_reach(self, number: int) -> bool:
+        """Whether the lowest bits of a number of ours tell it to the peer.  Where other processes take numbers of the same
+        sender it may have seen far higher ones."""
+        return self._seen_by_peer is not None and not self._numbers.shared and number - self._seen_by_peer <= REACH
+
+    def open_compact(self, packet: bytes) -> Request:
+        """As `open_request`, for a packet in compact form.  A number completed wrongly can only fail to prove genuine."""
+        header = read_compact(packet)
+        if header.response:
+            refuse("not a request")
+        number = header.whole(self._window.highest)
+        if not self._window.is_new(number):
+            refuse("a request that was seen before")
+        nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+        data = derivation.additional_data(self._recipient_id, _partial_iv(number), MARK)
+        body = self._decrypt(packet[header.start :], nonce, data)
+        token = (number & 0xFFFF).to_bytes(2, "big")
+        identity = RequestIdentity(self, token, number, nonce, data, compact=header.service)
+        return Request(POST, (), body, token, 0, False, identity)
+
+    def unprotect_compact(self, packet: bytes) -> Request:
+        """As `unprotect_request`, for a packet in compact form."""
+        request = self.open_compact(packet)
+        self.strike_out(request)
+        return request
+
+    def unprotect_compact_response(self, packet: bytes, identity: RequestIdentity) -> Response:
+        """As `unprotect_response`, for a packet in compact form."""
+        header = read_compact(packet)
+        if not header.response or header.service is not identity.compact:
+            refuse("not a response to that request")
+        if header.low != low_bits(identity.sequence_number):
+            refuse("not a response to that request")
+        nonce = identity.nonce
+        if header.number is not None:
+            nonce = (self._recipient_base ^ header.number).to_bytes(derivation.NONCE_BYTES, "big")
+        body = self._decrypt(packet[header.start :], nonce, identity.additional_data)
+        self._acknowledged(identity)
+        if len(body) == 2 and body[0] == ERROR:
+            return Response(body[1], b"")
+        return Response(CHANGED, body)
+
+    def _protect_compact_response(self, identity: RequestIdentity, service: Service, code: int, body: bytes) -> bytes:
+        nonce, own = identity.nonce, None
+        if not identity.reusable:
+            own, _, nonce = self._take()
+        identity.reusable = False
+        if code != CHANGED:
+            body = bytes((ERROR, code))
+        head = response_head(service, identity.sequence_number, own)
+        return head + self._sender.encrypt(nonce, body, identity.additional_data)
+
     # --- both ----------------------------------------------------------------------------------------------------------
 
-    def _decrypt(self, outer: Outer, nonce: bytes, data: bytes) -> tuple[int, list[tuple[int, bytes]], bytes]:
-        """Inner code, options and body."""
-        if len(outer.payload) < _LEAST_PROTECTED:
-            refuse("a protected message that is too short")
+    def _take(self) -> tuple[int, bytes, bytes]:
+        """A sequence number of our own, its Partial IV and nonce."""
+        number = self._numbers.take()
+        partial_iv = _partial_iv(number)
+        return number, partial_iv, (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
+
+    def _acknowledged(self, identity: RequestIdentity) -> None:
+        """A request of ours was answered."""
+        self._seen_by_peer = max(self._seen_by_peer or 0, identity.sequence_number)
+
+    def _decrypt(self, sealed: bytes, nonce: bytes, data: bytes) -> bytes:
         try:
-            plaintext = self._recipient.decrypt(nonce, outer.payload, data)
+            return self._recipient.decrypt(nonce, sealed, data)
         except InvalidTag:
             refuse("a forged or altered message")
+
+    def _open_message(self, sealed: bytes, nonce: bytes, data: bytes) -> tuple[int, list[tuple[int, bytes]], bytes]:
+        """Inner code, options and body."""
+        if len(sealed) < _LEAST_PROTECTED:
+            refuse("a protected message that is too short")
+        plaintext = self._decrypt(sealed, nonce, data)
         options, body = read_options(plaintext, 1)
         return plaintext[0], options, body
+
+
+def _partial_iv(number: int) -> bytes:
+    """As short as can be, and a byte at least (RFC 8613 section 6.1)."""
+    return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
 
 
 def sequence_key(name: str) -> str:
@@ -307,28 +374,3 @@ def _check(sender_id: bytes, recipient_id: bytes, secret: bytes, id_context: byt
         raise KeyStoreError(f"a session secret has {len(secret)} bytes; at least {SECRET_BYTES} are needed")
     if id_context is not None and len(id_context) > 255:
         raise KeyStoreError(f"an id context has {len(id_context)} bytes; at most 255 are allowed")
-
-
-def _path_options(path: tuple[str, ...]) -> bytes:
-    parts = [part.encode() for part in path]
-    if max(map(len, parts)) > _MOST_PATH_BYTES:
-        raise ObjectError(f"a part of the path has over {_MOST_PATH_BYTES} bytes")
-    return option_bytes(URI_PATH, parts[0]) + b"".join(option_bytes(0, part) for part in parts[1:])
-
-
-def _understand(options: list[tuple[int, bytes]], known: tuple[int, ...]) -> tuple[str, ...]:
-    """The Uri-Path among the inner options; refuses critical options (odd numbers) that are not `known`."""
-    path = []
-    for number, value in options:
-        if number in known:
-            path.append(_text(value))
-        elif number & 1:
-            refuse(f"a critical option ({number}) that is not understood")
-    return tuple(path)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        refuse("a path that is not UTF-8")

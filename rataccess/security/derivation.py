@@ -33,12 +33,13 @@ def nonce_base(common: int, role_id: bytes) -> int:
     return common ^ (len(role_id) << 96 | int.from_bytes(role_id, "big") << 40)
 
 
-def additional_data(kid: bytes, partial_iv: bytes) -> bytes:
+def additional_data(kid: bytes, partial_iv: bytes, options: bytes = b"") -> bytes:
     """The Enc_structure of a request from `kid` with that Partial IV, and of its responses (RFC 8613 section 5.4).
 
-    ["Encrypt0", h'', bstr([1, [10], kid, partial_iv, h''])]
+    ["Encrypt0", h'', bstr([1, [10], kid, partial_iv, options])]; there are no class I options, so `options` is empty, but
+    for the compact form's mark.
     """
-    external = b"\x85\x01\x81\x0a" + byte_string(kid) + byte_string(partial_iv) + b"\x40"
+    external = b"\x85\x01\x81\x0a" + byte_string(kid) + byte_string(partial_iv) + byte_string(options)
     return b"\x83\x68Encrypt0\x40" + byte_string(external)
 
 

@@ -22,6 +22,11 @@ class ReplayWindow:
         self.lowest = lowest
         self.seen = seen
 
+    @property
+    def highest(self) -> int:
+        """The highest number that was seen; -1 where none was."""
+        return self.lowest + self.seen.bit_length() - 1
+
     def is_new(self, number: int) -> bool:
         """Whether `number` was provably not seen before."""
         distance = number - self.lowest

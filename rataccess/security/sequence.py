@@ -63,6 +63,11 @@ class SequenceNumbers:
             )
 
     @property
+    def shared(self) -> bool:
+        """Whether other processes take numbers of the same sender."""
+        return self._shared is not None
+
+    @property
     def upcoming(self) -> int:
         """The number that `take` gives next, or less than it."""
         return self._next

@@ -12,14 +12,15 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rataccess.clock import Clock
 from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, StoreCorrupt, StoreError, StoreUnreachable
 from rataccess.objects import Service
-from rataccess.security import BAD_REQUEST, CHANGED, POST, Header, Request, peek
+from rataccess.security import BAD_REQUEST, CHANGED, POST, Request
 from rataccess.services.filing import file_known
 from rataccess.services.keyfile import KeyFile
+from rataccess.services.opening import Opening
 from rataccess.services.pushes import Pushes
 from rataccess.services.repeats import Repeats
 from rataccess.services.schematics import by_id
@@ -35,8 +36,6 @@ logger = logging.getLogger("rataccess.services")
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 0x84, 0x85
 """RFC 7252 section 12.1.2."""
-CONFIRMABLE = 0
-_UNKNOWN = "requests of unknown devices"
 _COUNT_EVERY = 1.0
 """Seconds between two times that counters are kept in a shared store: their rows are everybody's."""
 _AWAY_FOR = 1.0
@@ -80,8 +79,9 @@ class ServiceCore:
         known = by_id(templates)
         self._common = Common(service, store, settings, known, self.count, holder)
         self._sessions = Sessions(self._common, keys)
-        self._pushes = Pushes(self.count)
+        self._pushes = Pushes(service, self.count)
         self._repeats = Repeats()
+        self._opening = Opening(service, self._sessions, self._pushes, self._repeats, self.count)
         self._recent: OrderedDict[bytes, Session] = OrderedDict()
         file_known(store, known, settings, self.count, calls=service is Service.SOLUTION)
 
@@ -129,7 +129,7 @@ class ServiceCore:
     def _process(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
         batch, genuine = Batch(self._now()), list[Genuine]()
         for data, address in datagrams:
-            found = self._open(data, address, batch)
+            found = self._opening.open(data, address, batch)
             if found is not None:
                 genuine.append(found)
         if genuine:
@@ -194,50 +194,6 @@ class ServiceCore:
             batch.counted = self._tally.take()
         self.store.commit(batch.changes, batch.counted)
 
-    # --- telling what is genuine ----------------------------------------------------------------------------------------
-
-    def _open(self, data: bytes, address: Hashable, batch: Batch) -> Genuine | None:
-        try:
-            header = peek(data)
-        except ProtectionFailed:
-            self.count("malformed datagrams")
-            return None
-        if header.kind == "request":
-            return self._open_request(data, address, header, batch)
-        if header.kind == "response":
-            return self._open_response(data, address, header)
-        self.count("empty messages and resets")
-        return None
-
-    def _open_request(self, data: bytes, address: Hashable, header: Header, batch: Batch) -> Genuine | None:
-        session = self._sessions.find(header.kid)
-        if session is None:
-            self.count("requests of revoked devices" if self._sessions.is_revoked(header.kid) else _UNKNOWN)
-            return None
-        if not session.allowance.open(batch.now.monotonic):
-            self.count("messages over the rate")
-            return None
-        key = self._repeats.key(data, address) if header.type == CONFIRMABLE else None
-        kept = self._repeats.answer(key)
-        if kept is not None:
-            self.count("confirmable requests answered again")
-            batch.again.append((kept, address))
-            return None
-        try:
-            request = session.context.open_request(data)
-        except ProtectionFailed as error:
-            self._count_refused(error)
-            return None
-        self._sessions.keep(session)
-        return Genuine(session, address, request=request, key=key)
-
-    def _open_response(self, data: bytes, address: Hashable, header: Header) -> Genuine | None:
-        found = self._pushes.open(data, header.token, self._sessions)
-        return None if found is None else Genuine(found[0], address, response=found[1])
-
-    def _count_refused(self, error: ProtectionFailed) -> None:
-        self.count("replayed requests" if "seen before" in str(error) else "forged requests")
-
     # --- taking ---------------------------------------------------------------------------------------------------------
 
     def _take(self, each: Genuine, batch: Batch) -> None:
@@ -246,7 +202,7 @@ class ServiceCore:
             try:
                 session.context.strike_out(request)
             except ProtectionFailed as error:
-                self._count_refused(error)
+                self._opening.count_refused(error)
                 return
         batch.sessions[session.kid] = session
         session.heard(each.address, batch.now)

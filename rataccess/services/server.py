@@ -12,12 +12,13 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rataccess.errors import ConfigurationError, ProtectionFailed, StoreCorrupt, StoreError
 from rataccess.security import peek
+from rataccess.services.airway import Airway
 from rataccess.services.core import Datagram, ServiceCore
 from rataccess.services.fairness import FairQueue
 
@@ -62,6 +63,7 @@ class Server:
         self._turn: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._ways: dict[str, Callable[[Airway, bytes], None]] = {}
 
     def __repr__(self) -> str:
         return f"<Server {self._core.service} {self.address if self._socket else 'closed'}>"
@@ -114,6 +116,20 @@ class Server:
             else:
                 logger.exception("after the end")
 
+    # --- ways in -------------------------------------------------------------------------------------------------------
+
+    def add_way(self, name: str, send: Callable[[Airway, bytes], None]) -> None:
+        """Have what is for an `Airway` of the way `name` given to `send`, in the event loop; that never blocks or raises."""
+        self._ways[name] = send
+
+    def heard(self, batch: Sequence[tuple[bytes, Airway]]) -> None:
+        """Take packets in compact form that came by a way in (in the event loop); answers go to that way's `send`.
+
+        What comes while the server is not open is dropped.
+        """
+        if self._socket is not None and batch:
+            self._guarded(lambda: self._take(list(batch)))
+
     # --- datagrams ------------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
@@ -130,8 +146,10 @@ class Server:
             self._on_tick()
 
     def _receive(self) -> None:
-        batch = self._drain(MOST_IN_BATCH)
-        if len(batch) == MOST_IN_BATCH or len(self._waiting):
+        self._take(self._drain(MOST_IN_BATCH))
+
+    def _take(self, batch: list[Datagram]) -> None:
+        if len(batch) >= MOST_IN_BATCH or len(self._waiting):
             self._queue(batch)
         elif batch:
             self._serve(batch)
@@ -178,12 +196,22 @@ class Server:
     def _send(self, datagrams: Sequence[Datagram]) -> None:
         assert self._socket is not None
         for data, peer in datagrams:
+            if isinstance(peer, Airway):
+                self._send_by_way(data, peer)
+                continue
             assert isinstance(peer, Peer)
             try:
                 self._socket.sendmsg([data], peer.ancillary, 0, peer.address)
             except OSError as error:  # buffer full, no route: the device asks again
                 self._core.count("answers that could not be sent")
                 logger.debug("send: %s", error)
+
+    def _send_by_way(self, data: bytes, airway: Airway) -> None:
+        send = self._ways.get(airway.way)
+        if send is None:  # it was taken out of the configuration
+            self._core.count("answers that could not be sent")
+        else:
+            send(airway, data)
 
     def _on_tick(self) -> None:
         self._tick = None
@@ -203,6 +231,8 @@ class Server:
 
 def _sender(data: bytes, peer: Hashable) -> Hashable:
     """Who a datagram says it is from, and the host that it came from."""
+    if isinstance(peer, Airway):
+        return peer.place
     host = peer.address[0] if isinstance(peer, Peer) else peer
     try:
         return peek(data).kid, host

@@ -17,6 +17,7 @@ from rataccess import wire
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.security import SecureContext
+from rataccess.services.airway import Airway
 from rataccess.services.asking import Asking
 from rataccess.services.inbound import Inbound, check
 from rataccess.services.keyfile import DeviceEntry
@@ -30,6 +31,8 @@ from rataccess.template import Template
 NEVER = float("-inf")
 _ANSWER_COST = 16
 """What an answer adds to its body besides the token: header 4, option 1, marker 1, code 1, marker 1, tag 8."""
+_COMPACT_COST = 10
+"""The same in compact form: head 2, tag 8."""
 PUSH_TOKEN_BYTES = 3
 _SMALLEST_ANSWER = 48
 """A device that asks for less gets this: head, acknowledgement and time."""
@@ -164,7 +167,8 @@ class Session:
 
     def apply(self, body: bytes, now: Now, changes: Changes) -> wire.Message:
         """Take the body of an authentic message; raises `ObjectError`, with nothing changed, where it is malformed."""
-        message = wire.decode_message(body, floor=self.inbound.received.floor, now=now.wall)
+        heard_at = self.address.heard_at if isinstance(self.address, Airway) else None
+        message = wire.decode_message(body, floor=self.inbound.received.floor, now=heard_at or now.wall)
         check(message)
         self.link = self._learn_path(message.control)
         self.outbound.apply(message, changes)
@@ -175,15 +179,18 @@ class Session:
         return message
 
     def _learn_path(self, control: dict[int, Any]) -> str | None:
-        """The link that the message came over: what the device last said of it to this address."""
-        key = str(self.address)
+        """The link that the message came over: what the device last said of it to this address, or its network does."""
+        key, address = str(self.address), self.address
         path = self._paths.pop(key, Path())
-        told = control.get(wire.LINK, path.link) or None
-        self._paths[key] = Path(
-            told.replace("\0", "") if told else None,
-            control.get(wire.ANSWER_LIMIT, path.limit) or None,
-            control.get(wire.ASKED_ONLY, path.asked_only),
-        )
+        if isinstance(address, Airway):
+            self._paths[key] = Path(address.link or address.kind, address.room, not address.unasked)
+        else:
+            told = control.get(wire.LINK, path.link) or None
+            self._paths[key] = Path(
+                told.replace("\0", "") if told else None,
+                control.get(wire.ANSWER_LIMIT, path.limit) or None,
+                control.get(wire.ASKED_ONLY, path.asked_only),
+            )
         while len(self._paths) > _MOST_PATHS:
             del self._paths[next(iter(self._paths))]
         return self._paths[key].link
@@ -192,7 +199,7 @@ class Session:
 
     def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes:
         """The body of the answer to `message`."""
-        limit = self._limit() - _ANSWER_COST - len(token)
+        limit = self._limit() - (_COMPACT_COST if isinstance(self.address, Airway) else _ANSWER_COST + len(token))
         control: dict[int, Any] = {}
         if wire.TIME in message.control:
             control[wire.TIME] = round(now.wall * 1000)
@@ -217,6 +224,8 @@ class Session:
     def _limit(self) -> int:
         """Bytes of the largest CoAP message for the address last heard."""
         told, most = self._path.limit, self._common.settings.answer_bytes
+        if isinstance(self.address, Airway):
+            return min(most, self.address.room)
         return most if told is None else min(most, max(_SMALLEST_ANSWER, told))
 
     @property
@@ -225,6 +234,8 @@ class Session:
         return self._paths.get(str(self.address), Path())
 
     def _push_limit(self) -> int:
+        if isinstance(self.address, Airway):
+            return self._limit() - self.context.compact_overhead
         return self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
 
     def may_push(self, now: float) -> bool:

@@ -68,6 +68,10 @@ class Sessions:
             self.unusable(entry, error)
             return None
 
+    def find_named(self, kind: str, name: str) -> Session | None:
+        """The session of the enrolled device that a network calls `name`, as `find`."""
+        return self.find(self._keys.kid_of(kind, name))
+
     def is_revoked(self, kid: bytes | None) -> bool:
         """Whether a device had this kid that may not use it any more."""
         return kid is not None and self._keys.is_revoked(kid)
