@@ -1,1 +1,26 @@
 """Virtual satellite modems and their gateways."""
+
+from rataccess_hil.satellite.directip import Disposition, Location, MoMessage, MtConfirmation, MtMessage, MtStatus
+from rataccess_hil.satellite.gateway import IridiumGateway, credits_for
+from rataccess_hil.satellite.sbd import USUAL_IMEI, SbdControls, Virtual9603
+from rataccess_hil.satellite.sbd_state import Hang, Model, Step, Timings
+from rataccess_hil.satellite.sky import Sky
+
+__all__ = [
+    "USUAL_IMEI",
+    "Disposition",
+    "Hang",
+    "IridiumGateway",
+    "Location",
+    "MoMessage",
+    "Model",
+    "MtConfirmation",
+    "MtMessage",
+    "MtStatus",
+    "SbdControls",
+    "Sky",
+    "Step",
+    "Timings",
+    "Virtual9603",
+    "credits_for",
+]

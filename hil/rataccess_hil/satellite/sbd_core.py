@@ -1,0 +1,394 @@
+"""The virtual SBD modem without port and loop: bytes and time in, bytes out.
+
+Rules of this file: the interpreter, power and the modem's state over time; what each command says is in `sbd_commands`,
+what a session does in `sbd_session`.  No clock is read but the gateway's date; seconds come in by `run_until`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from rataccess_hil.modem.schedule import Schedule, Timer
+from rataccess_hil.satellite.gateway import IridiumGateway
+from rataccess_hil.satellite.port import OutputPin
+from rataccess_hil.satellite.sbd_grammar import Handler, split_line
+from rataccess_hil.satellite.sbd_state import Buffers, Counts, Faults, Hang, Model, Profile, Timings
+from rataccess_hil.satellite.sbd_steps import Aborted, Answer, AtError, NoAnswer, Raw, Read, Step, Wait
+from rataccess_hil.satellite.sky import Sky
+
+_LONGEST_LINE = 1024
+_MOST_HELD = 4096
+
+
+class SbdModem:
+    """A 9602/9603.  `output` fills with what it says; `schedule` tells when `run_until` has something to do."""
+
+    def __init__(
+        self,
+        gateway: IridiumGateway,
+        commands: Mapping[str, Handler],
+        *,
+        imei: str,
+        sky: Sky,
+        model: Model,
+        timings: Timings,
+        seed: int,
+    ) -> None:
+        self.gateway, self.imei, self.sky, self.model, self.timings = gateway, imei, sky, model, timings
+        self.chance = random.Random(seed)
+        self.schedule = Schedule()
+        self.output = bytearray()
+        self.faults, self.counts, self.buffers = Faults(), Counts(), Buffers()
+        self.stored = Profile(flow=model.flow_control)
+        self.profile = replace(self.stored)
+        self.ring_pin = OutputPin(True)
+        """RI: low while it rings."""
+        self.momsn = 0
+        self.powered = False
+        self.awake = False
+        """Powered and started."""
+        self.radio = True
+        """AT*R1."""
+        self.registered = 1
+        """As +SBDREG says: 0 detached, 1 not registered, 2 registered, 3 denied, 4 unknown."""
+        self.last_bars = 0
+        self.indicators = (False, False)
+        """Which of +CIEV: bars, service."""
+        self._shown: tuple[int, bool] | None = None
+        self._commands = commands
+        self._line = bytearray()
+        self._typed = bytearray()
+        self._answer: Answer | None = None
+        self._step: Step | None = None
+        self._read = bytearray()
+        self._timer: Timer | None = None
+        self._held = bytearray()
+        self._urcs: list[str] = []
+        self._seen_at: float | None = None
+        self._time_known = False
+        self.charged_at = 0.0
+        """When the supercap is full."""
+        self.in_session = False
+        self._subscription = gateway.subscribe(imei)
+
+    # --- time, power --------------------------------------------------------------------------------------------------
+
+    def run_until(self, now: float) -> None:
+        """Do all that is due."""
+        self.bars_seen()
+        self.schedule.run_until(now)
+        self.bars_seen()
+
+    def find(self, running: bool) -> None:
+        """How it is found: on for long and in the network, or off."""
+        self.powered = self.awake = running
+        if running and self.bars() > 0:
+            self._seen_at = -self.timings.network
+
+    def draw(self, pair: tuple[float, float]) -> float:
+        """Seconds between a shortest and a longest."""
+        return self.chance.uniform(*pair)
+
+    def power(self, on: bool) -> None:
+        """Give it power or take it, by its supply or its ON/OFF pin; buffers are gone, numbers are not."""
+        if on == self.powered:
+            return
+        self.powered = on
+        self._stop()
+        if on:
+            self.charged_at = self.schedule.now + self.timings.charge
+            self.schedule.after(self.timings.boot, self._booted)
+
+    def brown_out(self) -> None:
+        """The supply collapses for a moment: off and on, with nothing said."""
+        self.counts.brown_outs += 1
+        self.power(False)
+        self.power(True)
+
+    def _stop(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
+        self._answer, self._step, self._timer, self.in_session = None, None, None, False
+        self.schedule.stop_firmware()
+        for part in (self._line, self._typed, self._held, self._read, self.output):
+            part.clear()
+        self._urcs.clear()
+        self.awake, self.faults.hang, self.indicators, self._shown = False, None, (False, False), None
+        self.buffers, self.profile, self.registered, self.radio = Buffers(), replace(self.stored), 1, True
+        self._seen_at, self._time_known, self.last_bars = None, False, 0
+        self.ring_pin.drive(True)
+
+    def _booted(self) -> None:
+        self.awake = True
+        self.counts.boots += 1
+        self.bars_seen()
+
+    def store(self) -> None:
+        """AT&W0."""
+        self.stored = replace(self.profile)
+
+    def recall(self) -> None:
+        """ATZ0."""
+        self.profile = replace(self.stored)
+
+    def discharge(self) -> None:
+        """A session has emptied the supercap."""
+        self.charged_at = self.schedule.now + self.timings.charge
+
+    @property
+    def charged(self) -> bool:
+        """Whether the supercap is full."""
+        return self.schedule.now >= self.charged_at
+
+    # --- the network --------------------------------------------------------------------------------------------------
+
+    def bars(self) -> int:
+        """What the sky gives now; 0 with the radio off."""
+        return self.sky.bars(self.schedule.now) if self.awake and self.radio else 0
+
+    def bars_seen(self) -> None:
+        """Take note of the first sky since power came."""
+        if self._seen_at is None and self.bars() > 0:
+            self._seen_at = self.schedule.now
+
+    def in_network(self) -> bool:
+        """Whether the network has been found since power came."""
+        return self._seen_at is not None and self.schedule.now >= self._seen_at + self.timings.network
+
+    def lacks_time(self) -> bool:
+        """Whether the firmware is one that wants an MSSTM poll before its first session."""
+        return self.model.needs_time_first and not self._time_known
+
+    def system_time(self) -> int | None:
+        """Ticks of 90 ms since the epoch (32 bits), `None` without network."""
+        if not self.in_network() or self.bars() == 0:
+            return None
+        self._time_known = True
+        return int((self.gateway.clock.wall() - self.model.epoch) / 0.09) & 0xFFFFFFFF
+
+    def refusal(self) -> int | None:
+        """The MO status that stands before any session now."""
+        faults = self.faults
+        hurdles = (
+            (faults.locked, 16),
+            (not self.radio, 34),
+            (faults.antenna, 33),
+            (faults.busy, 35),
+            (faults.disabled, 37),
+            (self.schedule.now < faults.traffic_until, 38),
+        )
+        return next((status for stands, status in hurdles if stands), None)
+
+    def attach(self) -> None:
+        """The gateway knows where to ring."""
+        self.registered = 2
+        self._subscription.attached = True
+
+    def detach(self) -> None:
+        """No more ring alerts."""
+        self.registered = 0
+        self._subscription.attached = False
+
+    def rung(self) -> None:
+        """The constellation calls, and once more later where the message still waits."""
+        self._page()
+        self.schedule.after(self.timings.second_ring, self._page_again, hardware=True)
+
+    def _page_again(self) -> None:
+        if self._subscription.queue:
+            self._page()
+
+    def _page(self) -> None:
+        # A radio hears pages only in the sky, with its receiver free: not in the middle of a session.
+        if self.bars() == 0 or not self.in_network() or self.in_session:
+            self.counts.rings_missed += 1
+            return
+        self.counts.rings_heard += 1
+        self.buffers.ring = True
+        if self.profile.ring_indication:
+            self.urc("SBDRING")
+            self.ring_pin.drive(False)
+            self.schedule.after(self.timings.ring_pulse, lambda: self.ring_pin.drive(True))
+
+    def watch_sky(self) -> None:
+        """+CIEV for what changed; goes on while anything is to be told."""
+        if not any(self.indicators):
+            return
+        now = (self.bars(), self.in_network() and self.bars() > 0)
+        before, self._shown = self._shown, now
+        if self.indicators[0] and (before is None or before[0] != now[0]):
+            self.last_bars = now[0]
+            self.urc(f"+CIEV:0,{now[0]}")
+        if self.indicators[1] and (before is None or before[1] != now[1]):
+            self.urc(f"+CIEV:1,{int(now[1])}")
+        self.schedule.after(self.timings.indicator, self.watch_sky)
+
+    def indicate(self, bars: bool, service: bool) -> None:
+        """AT+CIER: from now on, beginning with what is now."""
+        running = any(self.indicators)
+        self.indicators, self._shown = (bars, service), None
+        if not running:
+            self.schedule.after(0.0, self.watch_sky)
+
+    # --- what it says -------------------------------------------------------------------------------------------------
+
+    def say(self, data: bytes) -> None:
+        """To the host, unless flow control holds it back."""
+        if self.faults.hang is Hang.UART:
+            return
+        if self.profile.flow == 3 and self.model.three_wire:
+            self._held += data[: _MOST_HELD - len(self._held)]
+            return
+        if self._held:
+            self.output += self._held
+            self._held.clear()
+        self.output += data
+
+    def line(self, text: str) -> None:
+        """An information line."""
+        self.say((f"\r\n{text}\r\n" if self.profile.verbose else f"{text}\r\n").encode("latin-1"))
+
+    def urc(self, text: str) -> None:
+        """Something unasked, as soon as no command runs."""
+        if self.faults.hang is None and self.awake:
+            self._urcs.append(text)
+            self._speak_up()
+
+    def _speak_up(self) -> None:
+        if self._answer is None and not self._line:
+            urcs, self._urcs = self._urcs, []
+            for text in urcs:
+                self.line(text)
+
+    def _final(self, ok: bool) -> None:
+        if not self.profile.quiet:
+            if self.profile.verbose:
+                self.say(b"\r\nOK\r\n" if ok else b"\r\nERROR\r\n")
+            else:
+                self.say(b"0\r" if ok else b"4\r")
+        self._speak_up()
+
+    # --- what it hears ------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """The host wrote."""
+        if not self.awake or self.faults.hang is Hang.UART:
+            self.counts.swallowed += len(data)
+            return
+        if self.faults.hang is Hang.BUSY:
+            self._echo(data)
+            return
+        self._typed += data
+        self._take()
+
+    def _take(self) -> None:
+        while self._typed:
+            if isinstance(self._step, Wait):
+                if not self._step.session:
+                    return  # typed ahead: taken when the answer is out
+                self._typed.clear()
+                self._abort()
+            elif isinstance(self._step, Read):
+                self._collect(self._step)
+            else:
+                self._key(self._typed.pop(0))
+
+    def _key(self, byte: int) -> None:
+        self._echo(bytes([byte]))
+        if byte == 13:
+            text, self._line = self._line.decode("latin-1"), bytearray()
+            self._obey(text)
+        elif byte == 8:
+            del self._line[-1:]
+        elif byte != 10 and len(self._line) < _LONGEST_LINE:
+            self._line.append(byte)
+
+    def _echo(self, data: bytes) -> None:
+        if self.profile.echo:
+            self.say(data)
+
+    def _collect(self, step: Read) -> None:
+        if step.size is not None:
+            wanted = step.size - len(self._read)
+            self._read += self._typed[:wanted]
+            del self._typed[:wanted]
+            if len(self._read) < step.size:
+                return
+        else:
+            text, ended, rest = bytes(self._typed).partition(b"\r")
+            self._read += text
+            self._typed[:] = rest
+            if not ended:
+                return
+        self._go_on(bytes(self._read))
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _obey(self, text: str) -> None:
+        text = text.strip(" \n\x00")
+        if text[:2].upper() == "AT":
+            self._answer = answer = self._run(text[2:])
+            self._drive(lambda: next(answer))
+        elif text:
+            self._final(False)
+        else:
+            self._speak_up()
+
+    def _run(self, body: str) -> Answer:
+        yield Wait(self.timings.reply)
+        for call in split_line(body):
+            handler = self._commands.get(call.name)
+            if handler is None:
+                raise AtError
+            yield from handler(self, call)
+
+    def _drive(self, move: Callable[[], Step]) -> None:
+        """Let the running command go on by `move` until it waits for something, or ends."""
+        answer = self._answer
+        assert answer is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._step = None
+        self._read.clear()
+        try:
+            step = move()
+            while not self._waits_for(step):
+                step = answer.send(b"")
+        except (StopIteration, Aborted):
+            self._finish(True)
+        except AtError:
+            self._finish(False)
+        except NoAnswer:
+            self._answer = None
+
+    def _waits_for(self, step: Step) -> bool:
+        if isinstance(step, str):
+            self.line(step)
+        elif isinstance(step, Raw):
+            self.say(step.data)
+        else:
+            self._step = step
+            self._timer = self.schedule.after(step.seconds, self._time_is_up)
+            return True
+        return False
+
+    def _time_is_up(self) -> None:
+        self._go_on(b"")
+        self._take()
+
+    def _go_on(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is not None:
+            self._drive(lambda: answer.send(data))
+
+    def _abort(self) -> None:
+        answer = self._answer
+        assert answer is not None
+        self.counts.aborted += 1
+        self._drive(lambda: answer.throw(Aborted()))
+
+    def _finish(self, ok: bool) -> None:
+        self._answer = None
+        self._final(ok)
