@@ -140,7 +140,7 @@ def test_the_result_is_as_documented(demo: Run) -> None:
         *("links", "switches", "recoveries", "wifi_path"),
     }
     assert set(result["links"]) == {"wifi", "cellular"}
-    assert all(set(link) == {"rat", "records", "packets", "bytes"} for link in result["links"].values())
+    assert all(set(link) == {"rat", "records", "packets", "bytes", "unit", "units", "cost"} for link in result["links"].values())
     assert {name: link["rat"] for name, link in result["links"].items()} == {"wifi": "wifi", "cellular": "lte-m"}
     assert sum(link["records"] for link in result["links"].values()) == result["delivered"]
     assert all(link["bytes"] > link["packets"] > 0 for link in result["links"].values())

@@ -28,7 +28,27 @@ RESULT: dict[str, Any] = {
     "lost": 1,
     "expired": 0,
     "corrupted": 0,
-    "links": {"wifi": {"rat": "wifi", "records": 2, "packets": 12, "bytes": 3456}},
+    "links": {
+        "wifi": {"rat": "wifi", "records": 2, "packets": 12, "bytes": 3456, "unit": "byte", "units": 3456, "cost": 0},
+        "lora": {
+            "rat": "lorawan",
+            "records": 1,
+            "packets": 1,
+            "bytes": 64,
+            "unit": "ms of air time",
+            "units": 2794,
+            "cost": 0,
+        },
+        "satellite": {
+            "rat": "sbd",
+            "records": 1,
+            "packets": 1,
+            "bytes": 70,
+            "unit": "credit",
+            "units": 2,
+            "cost": 0.24,
+        },
+    },
     "switches": [{"from": "wifi", "to": "cellular", "cause": "wifi: silent: 5 request(s) " * 4, "gap_ms": 87.4}],
     "recoveries": [{"link": "cellular", "step": "reopen port", "seconds": 0.1}],
     "wifi_path": "a relay",
@@ -37,7 +57,8 @@ RESULT: dict[str, Any] = {
 
 def link(evidence: str, **more: Any) -> dict[str, Any]:
     plain = {"ready": True, "detail": "up", "rat": "wifi", "response_time": 0.034, "suspicion": "NONE"}
-    return {**plain, "probation": False, "records": 0, "packets": 0, "bytes": 0, "evidence": evidence, **more}
+    counted = {"records": 0, "packets": 0, "bytes": 0, "unit": "byte", "units": 0, "cost": 0.0}
+    return {**plain, "probation": False, **counted, "evidence": evidence, **more}
 
 
 def watch(folder: Path, *, runs: bool = True) -> Watch:
@@ -111,6 +132,7 @@ def test_the_tables_are_readable_in_80_columns() -> None:
     assert "…" not in file.getvalue()
     assert "NOT every sample arrived once and unaltered" in lines
     assert "87 ms" in file.getvalue()
+    assert all(each in file.getvalue() for each in ("2.8 s on the air", "2 credits", "0.24"))
 
 
 # --- the script -------------------------------------------------------------------------------------------------------

@@ -141,7 +141,13 @@ def as_json(verdict: Verdict, watch: Watch, wifi_path: str) -> dict[str, Any]:
         "expired": verdict.expired,
         "corrupted": verdict.corrupted,
         "links": {
-            name: {"rat": watch.rats.get(name), "records": records.get(name, 0), **traffic}
+            name: {
+                "rat": watch.rats.get(name),
+                "records": records.get(name, 0),
+                "unit": watch.units[name],
+                **traffic,
+                "cost": round(traffic["cost"], 4),
+            }
             for name, traffic in watch.traffic.items()
         },
         "switches": [

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rataccess.cli.demo.watch import Watch
+from rataccess.tariff import Unit
 
 LADDER = ("PORT", "RADIO", "SIM", "REGISTERED", "BEARER", "REACHABLE")
 KEPT = 200
@@ -172,10 +173,11 @@ def print_result(result: dict[str, Any], console: Console | None = None) -> None
     links = _table("links")
     links.add_column("link")
     links.add_column("RAT")
-    for name in ("records", "packets", "bytes"):
+    for name in ("records", "packets", "bytes", "spent", "cost"):
         links.add_column(name, justify="right")
     for name, link in result["links"].items():
-        links.add_row(name, str(link["rat"]), *[str(link[what]) for what in ("records", "packets", "bytes")])
+        counts_of = [str(link[what]) for what in ("records", "packets", "bytes")]
+        links.add_row(name, str(link["rat"]), *counts_of, _spent(link), f"{link['cost']:.2f}" if link["cost"] else "-")
     console.print(counts, links, _switches(result), *_endnotes(result), sep="\n", soft_wrap=False)
 
 
@@ -186,6 +188,14 @@ def _table(title: str) -> Table:
 def _count(name: str, value: int) -> str:
     wrong = value and name in ("duplicated", "lost", "corrupted")
     return f"[bold red]{value}[/]" if wrong else str(value)
+
+
+def _spent(link: dict[str, Any]) -> str:
+    """What the link's network counted: seconds on the air, credits; nothing where it counts bytes."""
+    unit, units = link["unit"], link["units"]
+    if unit == Unit.AIRTIME:
+        return f"{units / 1000:.1f} s on the air"
+    return "-" if unit == Unit.BYTE else Unit(unit).several(units)
 
 
 def _switches(result: dict[str, Any]) -> Table:

@@ -15,6 +15,9 @@ from rataccess.cli.demo.verdict import Stored
 from rataccess.objects import decode
 from rataccess.services import admin
 
+COUNTED = ("packets", "bytes", "units", "cost")
+"""What is added up for each link."""
+
 
 class Watch:
     """What is known of device and service at the moment, and what was decided since the start."""
@@ -27,11 +30,13 @@ class Watch:
         self.decisions: list[dict[str, Any]] = []
         self.recoveries: list[dict[str, Any]] = []
         self.stored: list[Stored] = []
-        self.traffic: dict[str, dict[str, int]] = {}
-        """Packets and bytes of each link over all runs of the application."""
+        self.traffic: dict[str, dict[str, float]] = {}
+        """Packets, bytes, units and cost of each link over all runs of the application."""
         self.rats: dict[str, str] = {}
+        self.units: dict[str, str] = {}
+        """What the network of each link counts."""
         self.expired = 0
-        self._before: dict[str, dict[str, int]] = {}
+        self._before: dict[str, dict[str, float]] = {}
         self._last = 0
         self._seen: set[tuple[float, str]] = set()
         self._recovered: set[tuple[str, float]] = set()
@@ -86,9 +91,10 @@ class Watch:
         for name, link in found["links"].items():
             if link["rat"]:
                 self.rats[name] = link["rat"]
-            total = self.traffic.setdefault(name, {"packets": 0, "bytes": 0})
-            before = self._before.setdefault(name, {"packets": 0, "bytes": 0})
-            for what in ("packets", "bytes"):
+            self.units[name] = link["unit"]
+            total = self.traffic.setdefault(name, dict.fromkeys(COUNTED, 0))
+            before = self._before.setdefault(name, dict.fromkeys(COUNTED, 0))
+            for what in COUNTED:
                 now = link[what]
                 total[what] += now - before[what] if now >= before[what] else now
                 before[what] = now
