@@ -32,10 +32,13 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
 	touch $@
 
-# The real PostgreSQL and mosquitto that some tests start by themselves; without them those tests skip and say so.
+# The real PostgreSQL and mosquitto that some tests start by themselves, and lora-packet, an independent reader of LoRaWAN
+# frames; without them those tests skip and say so.
 servers:
 	$(SUDO) apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends postgresql mosquitto
+	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends npm
+	npm install --silent --no-audit --no-fund --prefix build/npm lora-packet@0.9
 
 # Ours and its peers side by side, into docs/bench/; the peers get a virtual environment of their own.
 bench: $(READY)
