@@ -21,6 +21,7 @@ _QUICK_LOOKS = 5
 _STEP = 0.0005
 _BUSY_LIMIT = 0.1
 """Seconds.  The longest is a wake-up or calibration of 3.5 ms (table 8-3), and the start of a TCXO."""
+SX127X_VERSION_REGISTER, SX127X_VERSIONS = 0x42, (0x12, 0x22)
 
 
 class Sx126x(SpiTransceiver):
@@ -42,6 +43,7 @@ class Sx126x(SpiTransceiver):
         self.startup = 0.001 + (options.tcxo_delay if self._tcxo else 0.0)
         self._image_band = b""
         self._inverted_iq = False
+        self._asleep = False
 
     def check(self, frequency: int, modulation: Modulation, data: bytes | None = None) -> None:
         """See `Transceiver.check`."""
@@ -90,9 +92,12 @@ class Sx126x(SpiTransceiver):
     # --- opening ------------------------------------------------------------------------------------------------------
 
     async def _identify(self) -> None:
+        self._asleep = True  # without a reset line it may be
         self._wake()
         status = await self._status()
         if status in (0x00, 0xFF):
+            if self._wires.transfer(bytes((SX127X_VERSION_REGISTER, 0)))[1] in SX127X_VERSIONS:
+                raise WrongRadio(f"the chip of {self.name} is an SX127x; set `chip` to what is on the board")
             raise self._absent(status)
         await self._do(Op.SET_STANDBY, bytes((commands.STANDBY_RC,)))  # without a reset line it may be anywhere
         status = await self._status()
@@ -144,9 +149,10 @@ class Sx126x(SpiTransceiver):
         self._inverted_iq = inverted_iq
 
     def _wake(self) -> None:
-        """A sleeping chip keeps its busy line high until chip select has fallen (8.3.1); others take no notice."""
-        if self._wires.busy:
+        """A sleeping chip keeps its busy line high until chip select has fallen (8.3.1)."""
+        if self._asleep and self._wires.busy:
             self._wires.transfer(bytes((Op.GET_STATUS, 0)))
+        self._asleep = False
 
     async def _load(self, data: bytes, modulation: Modulation, power_dbm: int) -> None:
         config, power = commands.pa(self._amplifier, power_dbm)
@@ -202,7 +208,10 @@ class Sx126x(SpiTransceiver):
         return bool(flags & (commands.PREAMBLE | commands.HEADER))
 
     async def _sleep(self) -> None:
+        self._wake()
+        await self._do(Op.SET_STANDBY, bytes((commands.STANDBY_RC,)))
         await self._do(Op.SET_SLEEP, bytes((commands.WARM_SLEEP,)))
+        self._asleep = True
 
     def _stop(self, wires: Wires) -> None:
         if not wires.busy:
