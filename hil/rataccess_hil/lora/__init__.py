@@ -1,1 +1,30 @@
-"""Virtual LoRa: chips, modules, the ether between them, gateways, a network server."""
+"""Virtual LoRa: the ether, transceiver chips, a gateway, a network server, and serial modules.
+
+    ether = Ether(seed=1)
+    chip = VirtualSx1262(ether, position=(500.0, 0.0))       # chip.spi, chip.gpio("dio1"): as python-periphery's
+    gateway = VirtualGateway(ether, server=network)          # or server=("127.0.0.1", 1700), over real UDP
+
+Rules of this package: written from the datasheets, the fact sheets and published vectors, with its own codec and its own
+arithmetic, never from a driver, so that the two can disagree.
+"""
+
+from rataccess_hil.lora.airtime import Waveform, noise_floor, sensitivity
+from rataccess_hil.lora.chip import ChipFaults, VirtualChip
+from rataccess_hil.lora.ether import Ether, Heard, Listener, Station, Transmission
+from rataccess_hil.lora.sx1262 import VirtualSx1262
+from rataccess_hil.lora.sx1276 import VirtualSx1276
+
+__all__ = [
+    "ChipFaults",
+    "Ether",
+    "Heard",
+    "Listener",
+    "Station",
+    "Transmission",
+    "VirtualChip",
+    "VirtualSx1262",
+    "VirtualSx1276",
+    "Waveform",
+    "noise_floor",
+    "sensitivity",
+]
