@@ -24,6 +24,7 @@ DRIVERS = {
 TRANSPORTS = {
     "udp": "rataccess_transports.udp:UdpTransport",
     "at_socket": "rataccess_transports.at_socket:AtSocketTransport",
+    "lorawan": "rataccess_transports.lorawan:LoraWanTransport",
 }
 
 

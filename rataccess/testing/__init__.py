@@ -15,11 +15,12 @@ The suites need pytest, pytest-asyncio and hypothesis.  `MemoryTransport` and `M
 
 from rataccess.testing.driver_contract import DriverContract, DriverRig, HangsRadio, Unplugs
 from rataccess.testing.memory import MemoryDriver, MemoryMedium, MemoryTransport
-from rataccess.testing.transport_contract import TransportContract
+from rataccess.testing.transport_contract import CompactTransportContract, TransportContract
 from rataccess.testing.transport_rig import BreaksMedium, HangsMedium, RefusesService, ShrinksMtu, TransportRig
 
 __all__ = [
     "BreaksMedium",
+    "CompactTransportContract",
     "DriverContract",
     "DriverRig",
     "HangsMedium",

@@ -39,6 +39,10 @@ class TransportContract(ABC):
     def make(self) -> AbstractAsyncContextManager[TransportRig]:
         """A fresh rig."""
 
+    def packet(self, data: bytes, service: Service) -> Packet:
+        """A packet for that service; a medium that knows the service by the packet's first byte only bends that byte."""
+        return Packet(data, service)
+
     # --- helpers ------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -49,7 +53,7 @@ class TransportContract(ABC):
             try:
                 await within(self.limit, transport.open(), "open")
                 for service in rig.services:
-                    await self.carry(rig, transport, Packet(b"hello", service))
+                    await self.carry(rig, transport, self.packet(b"hello", service))
                 yield rig, transport
             finally:
                 await within(self.close_limit, transport.aclose(), "aclose")
@@ -112,7 +116,7 @@ class TransportContract(ABC):
         async with self.opened() as (rig, transport):
             await transport.aclose()
             with pytest.raises(Closed):
-                await within(self.limit, transport.send(Packet(b"late", rig.services[0])), "send")
+                await within(self.limit, transport.send(self.packet(b"late", rig.services[0])), "send")
             with pytest.raises(Closed):
                 await within(self.limit, transport.receive(), "receive")
 
@@ -132,7 +136,7 @@ class TransportContract(ABC):
             successor = rig.build()
             try:
                 await within(self.limit, successor.open(), "open")
-                await self.carry(rig, successor, Packet(b"successor", rig.services[0]))
+                await self.carry(rig, successor, self.packet(b"successor", rig.services[0]))
             finally:
                 await within(self.limit, successor.aclose(), "aclose")
 
@@ -142,8 +146,8 @@ class TransportContract(ABC):
         """A packet arrives as it was sent, in both directions, for each service."""
         async with self.opened() as (rig, transport):
             for service in rig.services:
-                await self.carry(rig, transport, Packet(b"up", service))
-                await self.fetch(rig, transport, Packet(b"down", service))
+                await self.carry(rig, transport, self.packet(b"up", service))
+                await self.fetch(rig, transport, self.packet(b"down", service))
 
     @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(packets=st.deferred(lambda: st.lists(_packets(), min_size=1, max_size=6)))
@@ -151,7 +155,7 @@ class TransportContract(ABC):
         """A packet is opaque: any bytes pass unchanged, in both directions, up to the MTU."""
         async with self.opened() as (rig, transport):
             for number, data in enumerate(packets):
-                packet = Packet(data[: transport.hints.mtu], rig.services[number % len(rig.services)])
+                packet = self.packet(data[: transport.hints.mtu], rig.services[number % len(rig.services)])
                 await self.carry(rig, transport, packet)
                 await self.fetch(rig, transport, packet)
 
@@ -160,7 +164,7 @@ class TransportContract(ABC):
         async with self.opened() as (rig, transport):
             if len(rig.services) < 2:
                 pytest.skip("this medium reaches one service only")
-            sent = [Packet(f"{service} {n}".encode(), service) for n in range(4) for service in rig.services]
+            sent = [self.packet(f"{service} {n}".encode(), service) for n in range(4) for service in rig.services]
             for packet in sent:
                 await self.send(transport, packet)
             arrived = [await within(self.limit, rig.received(), "arrival at the service") for _ in sent]
@@ -173,17 +177,17 @@ class TransportContract(ABC):
     async def test_largest_packet_passes(self) -> None:
         """A packet of exactly `hints.mtu` bytes passes."""
         async with self.opened() as (rig, transport):
-            await self.carry(rig, transport, Packet(bytes(transport.hints.mtu), rig.services[0]))
+            await self.carry(rig, transport, self.packet(bytes(transport.hints.mtu), rig.services[0]))
 
     async def test_too_large_packet_is_refused(self) -> None:
         """`PacketTooLarge` says size and limit; nothing was sent, and the transport stays usable."""
         async with self.opened() as (rig, transport):
             mtu = transport.hints.mtu
             with pytest.raises(PacketTooLarge) as caught:
-                await within(self.limit, transport.send(Packet(bytes(mtu + 1), rig.services[0])), "send")
+                await within(self.limit, transport.send(self.packet(bytes(mtu + 1), rig.services[0])), "send")
             assert (caught.value.size, caught.value.limit) == (mtu + 1, mtu)
-            await self.carry(rig, transport, Packet(b"next", rig.services[0]))
-            await self.fetch(rig, transport, Packet(b"answer", rig.services[0]))
+            await self.carry(rig, transport, self.packet(b"next", rig.services[0]))
+            await self.fetch(rig, transport, self.packet(b"answer", rig.services[0]))
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -191,13 +195,13 @@ class TransportContract(ABC):
         """`receive` may be cancelled at any moment: each packet is returned by it or by a later one, once."""
         async with self.opened() as (rig, transport):
             service = rig.services[0]
-            sent = [f"packet {n}".encode() for n in range(12)]
+            sent = [self.packet(f"packet {n}".encode(), service).data for n in range(12)]
             came: list[bytes] = []
             for number, data in enumerate(sent):
                 task = asyncio.create_task(transport.receive())
                 if number % 2:
                     await asyncio.sleep(0)
-                await rig.answer(Packet(data, service))
+                await rig.answer(self.packet(data, service))
                 for _ in range(number // 2):
                     await asyncio.sleep(0)
                 task.cancel()
@@ -214,14 +218,14 @@ class TransportContract(ABC):
             await asyncio.sleep(0)  # it waits now
             try:
                 for number in range(8):
-                    packet = Packet(f"packet {number}".encode(), service)
+                    packet = self.packet(f"packet {number}".encode(), service)
                     await self.carry(rig, transport, packet)
                     await rig.answer(packet)
                 came = await within(self.limit, _all(receiving), "receive in another task")
             finally:
                 receiving.cancel()
                 await asyncio.gather(receiving, return_exceptions=True)
-            assert {packet.data for packet in came} == {f"packet {number}".encode() for number in range(8)}
+            assert set(came) == {self.packet(f"packet {number}".encode(), service) for number in range(8)}
 
     # --- hints --------------------------------------------------------------------------------------------------------
 
@@ -257,8 +261,8 @@ class TransportContract(ABC):
             assert transport.hints.mtu < before
             assert heard[-1] == transport.hints
             with pytest.raises(PacketTooLarge):
-                await within(self.limit, transport.send(Packet(bytes(before), rig.services[0])), "send")
-            await self.carry(rig, transport, Packet(bytes(transport.hints.mtu), rig.services[0]))
+                await within(self.limit, transport.send(self.packet(bytes(before), rig.services[0])), "send")
+            await self.carry(rig, transport, self.packet(bytes(transport.hints.mtu), rig.services[0]))
 
     # --- trouble ------------------------------------------------------------------------------------------------------
 
@@ -278,14 +282,14 @@ class TransportContract(ABC):
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
             with pytest.raises(TransportBroken):
-                await within(self.limit, transport.send(Packet(b"late", rig.services[0])), "send")
+                await within(self.limit, transport.send(self.packet(b"late", rig.services[0])), "send")
             with pytest.raises(TransportBroken):
                 await within(self.limit, transport.receive(), "receive")
             await within(self.close_limit, transport.aclose(), "aclose of a broken transport")
 
     async def _until_broken(self, transport: Transport, waiting: asyncio.Task[Packet], service: Service) -> None:
         try:
-            await transport.send(Packet(b"probe", service))
+            await transport.send(self.packet(b"probe", service))
         except TransportBroken:
             return
         await asyncio.wait([waiting])
@@ -309,7 +313,7 @@ class TransportContract(ABC):
             if not isinstance(rig, HangsMedium):
                 pytest.skip("this medium cannot hang")
             await rig.hang_medium()
-            sending = asyncio.create_task(transport.send(Packet(b"into the void", rig.services[0])))
+            sending = asyncio.create_task(transport.send(self.packet(b"into the void", rig.services[0])))
             receiving = asyncio.create_task(transport.receive())
             await asyncio.sleep(0)
             await within(self.close_limit, transport.aclose(), "aclose on a hanging medium")
@@ -328,12 +332,21 @@ class TransportContract(ABC):
                 await within(self.limit, self._knock(transport, refused), "the refusal")
             assert caught.value.service == refused
             for service in others:
-                await self.carry(rig, transport, Packet(b"still here", service))
-                await self.fetch(rig, transport, Packet(b"so am I", service))
+                await self.carry(rig, transport, self.packet(b"still here", service))
+                await self.fetch(rig, transport, self.packet(b"so am I", service))
 
     async def _knock(self, transport: Transport, service: Service) -> None:
-        await transport.send(Packet(b"knock", service))
+        await transport.send(self.packet(b"knock", service))
         await transport.receive()
+
+
+class CompactTransportContract(TransportContract):
+    """The same for a medium without ports: bits 7 to 5 of the first byte say that a packet is in compact form, and whose."""
+
+    def packet(self, data: bytes, service: Service) -> Packet:
+        """See `TransportContract.packet`: a request of that service (docs/wire.md), and opaque from the second byte on."""
+        bit = 0x20 if service is Service.SOLUTION else 0
+        return Packet(bytes([data[0] & 0x5F | bit]) + data[1:], service)
 
 
 def _packets() -> st.SearchStrategy[bytes]:
