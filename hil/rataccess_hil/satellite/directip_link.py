@@ -1,0 +1,225 @@
+"""DirectIP over TCP: the gateway delivers MO messages to servers, and listens for MT messages.
+
+Rules of this file: sockets and tasks; messages are in `directip`, queues in `gateway`.  Each MO message has a connection of
+its own; what cannot be delivered is tried again, in order, and never thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rataccess_hil.satellite.directip import (
+    DirectIpError,
+    Element,
+    MoMessage,
+    MtConfirmation,
+    MtMessage,
+    MtStatus,
+    missing,
+    unwrap,
+)
+from rataccess_hil.satellite.gateway import IridiumGateway
+
+Address = tuple[str, int]
+RETRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Seconds before each further try; the last one is repeated (the real gateway's figures are unverified)."""
+
+
+class MoSender:
+    """Delivers a gateway's MO messages to one server; `open` starts, `aclose` ends it.
+
+    `confirmed` waits for the optional confirmation element, and delivers again after a failure or none within `timeout`
+    seconds.  `piece` cuts what is sent into pieces of so many bytes, as a slow network would; `twice` delivers each message
+    a second time.
+    """
+
+    def __init__(
+        self,
+        gateway: IridiumGateway,
+        server: Address,
+        *,
+        confirmed: bool = False,
+        retries: Sequence[float] = RETRIES,
+        timeout: float = 10.0,
+        piece: int | None = None,
+        twice: bool = False,
+    ) -> None:
+        self.server, self.confirmed, self.retries, self.timeout = server, confirmed, retries, timeout
+        self.piece, self.twice = piece, twice
+        self.waiting: deque[MoMessage] = deque()
+        self.delivered = 0
+        self.failed_tries = 0
+        self._gateway = gateway
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Take MO messages from now on."""
+        self._gateway.outlets.append(self._take)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop; what waits stays in `waiting`.  Idempotent."""
+        if self._task is not None:
+            self._gateway.outlets.remove(self._take)
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def drained(self) -> None:
+        """Return once nothing waits."""
+        await self._idle.wait()
+
+    def _take(self, message: MoMessage) -> None:
+        self.waiting.extend([message] * (2 if self.twice else 1))
+        self._idle.clear()
+        self._news.set()
+
+    async def _run(self) -> None:
+        tries = 0
+        while True:
+            while not self.waiting:
+                self._idle.set()
+                self._news.clear()
+                await self._news.wait()
+            if await self._deliver(self.waiting[0]):
+                self.waiting.popleft()
+                self.delivered += 1
+                tries = 0
+            else:
+                self.failed_tries += 1
+                await asyncio.sleep(self.retries[min(tries, len(self.retries) - 1)])
+                tries += 1
+
+    async def _deliver(self, message: MoMessage) -> bool:
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(self.timeout):
+                reader, writer = await asyncio.open_connection(*self.server)
+                await self._write(writer, message.encode())
+                return not self.confirmed or await self._confirmed(reader)
+        except (OSError, TimeoutError, DirectIpError):
+            return False
+        finally:
+            if writer is not None:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        piece = self.piece or len(data)
+        for start in range(0, len(data), piece):
+            writer.write(data[start : start + piece])
+            await writer.drain()
+            await asyncio.sleep(0)
+        if not self.confirmed:
+            writer.write_eof()
+
+    async def _confirmed(self, reader: asyncio.StreamReader) -> bool:
+        elements = dict(unwrap(await read_message(reader)))
+        return elements.get(Element.MO_CONFIRMATION) == b"\x01"
+
+
+class MtListener:
+    """Takes MT messages for a gateway, one for each connection, and answers each with a confirmation.
+
+    What is no DirectIP message is answered with status -7, as far as an answer is possible.  `allowed` says which client
+    addresses are served; others get -10.  `address` is where it listens, once open.
+    """
+
+    def __init__(
+        self,
+        gateway: IridiumGateway,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        allowed: Callable[[str], bool] = lambda host: True,
+        timeout: float = 30.0,
+    ) -> None:
+        self._gateway, self._wanted, self._allowed, self._timeout = gateway, (host, port), allowed, timeout
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+        self.address: Address = ("", 0)
+        self.taken = 0
+        self.malformed = 0
+
+    async def open(self) -> None:
+        """Listen; raises `OSError` where the address cannot be bound."""
+        self._server = await asyncio.start_server(self._serve, *self._wanted)
+        self.address = self._server.sockets[0].getsockname()[:2]
+
+    async def aclose(self) -> None:
+        """Hang up on everybody; idempotent."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+            for talk in tuple(self._talks):
+                talk.cancel()
+            await asyncio.gather(*self._talks, return_exceptions=True)
+            await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._talks.add(task)
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._answer(reader, writer.get_extra_info("peername")[0])
+                writer.write(answer.encode())
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # gone, too slow, or closing: this talk is over either way
+        finally:
+            self._talks.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, host: str) -> MtConfirmation:
+        try:
+            message = MtMessage.decode(await read_message(reader))
+        except DirectIpError:
+            self.malformed += 1
+            return MtConfirmation(0, " " * 15, 0, MtStatus.PROTOCOL_ERROR)
+        if not self._allowed(host):
+            return MtConfirmation(message.client_id, message.imei, 0, MtStatus.ADDRESS_REFUSED)
+        self.taken += 1
+        return self._gateway.submit(message)
+
+
+async def read_message(reader: asyncio.StreamReader) -> bytes:
+    """Exactly one message; raises `DirectIpError` where the stream ends before, or begins with something else."""
+    data = b""
+    while more := missing(data):
+        part = await reader.read(more)
+        data += part
+        if data[:1] not in (b"", b"\x01"):
+            raise DirectIpError(f"a message begins with revision 1, not with {data[0]}")
+        if not part:
+            raise DirectIpError(f"the stream ended after {len(data)} bytes of a message")
+    return data
