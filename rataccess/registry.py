@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 DRIVERS = {
     "interface": "rataccess_drivers.ip.interface:InterfaceDriver",
     "quectel": "rataccess_drivers.cellular.quectel:QuectelDriver",
+    "sbd": "rataccess_drivers.satellite.sbd:SbdDriver",
 }
 TRANSPORTS = {
     "udp": "rataccess_transports.udp:UdpTransport",
     "at_socket": "rataccess_transports.at_socket:AtSocketTransport",
     "lorawan": "rataccess_transports.lorawan:LoraWanTransport",
+    "sbd": "rataccess_transports.sbd:SbdTransport",
 }
 
 

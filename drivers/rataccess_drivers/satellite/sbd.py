@@ -1,0 +1,403 @@
+"""The driver of Iridium SBD modems: 9601, 9602, 9603, and RockBLOCKs with one of them.
+
+Rules of this file: when a session is due and who is told what.  A session is one task of its own: whoever asked for it may
+be cancelled, the session goes on to its end, for nobody can take back what is in the air.  Nothing is tried again here:
+`NotNow` says when it is worth it.
+
+Evidence: PORT the port is open, RADIO the modem answers, REGISTERED it sees a satellite, BEARER the same while attached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rataccess.clock import EARLIEST_PLAUSIBLE
+from rataccess.driver import Allowance, Bearer, DriverContext, RadioMessage, RadioStatus
+from rataccess.errors import (
+    AttachFailed,
+    Closed,
+    CommandFailed,
+    DriverError,
+    NotNow,
+    ObjectError,
+    PacketTooLarge,
+    RadioSilent,
+    TransportBroken,
+)
+from rataccess.tariff import Unit
+from rataccess.transport import Downlink, Handover, Hints
+from rataccess_drivers.byteline import OpenByteLine, open_byte_line
+from rataccess_drivers.gpio import OpenLine, open_line
+from rataccess_drivers.satellite import sbd_codec as codec
+from rataccess_drivers.satellite.announcing import Announcer
+from rataccess_drivers.satellite.kept import Outcome
+from rataccess_drivers.satellite.pace import DAY, Pace, Purse
+from rataccess_drivers.satellite.sbd_engine import Command
+from rataccess_drivers.satellite.sbd_modem import SbdModem, log
+from rataccess_drivers.satellite.sbd_options import SbdOptions
+from rataccess_drivers.satellite.sbd_sessions import SbdSessions
+
+__all__ = ["SbdDriver", "SbdOptions"]
+
+# The modem looks for satellites about every 4 s while it sees some (RockBLOCK's description of its NetAv pin).
+LOOK_AGAIN = 15.0
+BARRED_FOR = 3_600.0
+# `AT+CSQ` measures anew, which may stall for 50 s and more without a satellite; `AT+CSQF` says what is known.
+MEASURE_LIMIT = 70.0
+CLOSE_PATIENCE = 4.0
+
+
+class SbdDriver(SbdModem):
+    """One modem.  `MovesMessages`, `KnowsTime` and `Rationed`."""
+
+    options_type = SbdOptions
+
+    def __init__(
+        self,
+        options: SbdOptions,
+        context: DriverContext,
+        *,
+        open_line: OpenByteLine = open_byte_line,
+        line_opener: OpenLine = open_line,
+        chance: random.Random | None = None,
+    ) -> None:
+        super().__init__(options, context, open_line=open_line, line_opener=line_opener)
+        self._pace = Pace(context.clock.monotonic, chance or random.Random())
+        mailbox = options.mailbox
+        self._purse = Purse(context.memory, f"driver/{context.name}/purse", mailbox.credits_a_day, context.clock)
+        self._sessions = SbdSessions(
+            self._console, self._attempts, self._inbox, self._pace, context.clock, options.session_timeout
+        )
+        self._one_session = asyncio.Lock()
+        self._sending: asyncio.Task[Handover] | None = None
+        self._sending_data = b""
+        self._mail: asyncio.Task[None] | None = None
+        self._mail_due = asyncio.Event()
+        self._loss: asyncio.TimerHandle | None = None
+        self._announcer = Announcer(
+            Hints(
+                rat="sbd",
+                mtu=codec.MO_LIMIT,
+                downlink=Downlink.ON_SESSION,
+                response_time=60.0,
+                billing_quantum=codec.CREDIT_BYTES,
+                acknowledges_handover=True,
+                unit=Unit.CREDIT,
+                compact=True,
+            ),
+            self._tell_slot,
+        )
+
+    @classmethod
+    def create(cls, options: Any, context: DriverContext) -> SbdDriver:
+        """See `Driver.create`."""
+        return cls(options, context)
+
+    # --- opening and closing ------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """See `Driver.open`.  A session that an earlier process left open is waited for, up to a minute."""
+        if self._open:
+            return
+        self._attempts.load()
+        self._purse.load()
+        try:
+            await self._set_up()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._open = True
+
+    async def _set_up(self) -> None:
+        """From a port in any state to a modem that is known, with its last session accounted for."""
+        await self._open_port()
+        await self._introduce()
+        self._inbox.load()
+        self._sessions.imei = self.identity.imei
+        try:
+            await self._sessions.settle()
+        except CommandFailed as error:
+            raise RadioSilent(f"{self.name} does not tell the state of its buffers: {error}") from error
+        with contextlib.suppress(CommandFailed):
+            ring = codec.numbers(await self._console.ask(Command("AT+CRIS", head="+CRIS:", timeout=10)), "+CRIS:")
+            self._sessions.ring = self._sessions.ring or (len(ring) == 2 and ring[1] & 1 == 1)
+        self._trouble = None
+
+    async def aclose(self) -> None:
+        """See `Driver.aclose`.  A session under way is given 4 s to end; one that does not is accounted for later."""
+        was_open, self._open = self._open, False
+        self._attached = False
+        self._changed.set()
+        self._announcer.close()
+        if self._loss is not None:
+            self._loss.cancel()
+        mail, self._mail = self._mail, None
+        if was_open:
+            self._inbox.close(Closed(f"the driver of {self.name} was closed"))
+            if self._sending is not None and self._console.session_open:
+                await asyncio.wait({self._sending}, timeout=CLOSE_PATIENCE)
+            if self._wires.has_sleep and not self._console.session_open:
+                await self._flush()
+                with contextlib.suppress(DriverError):
+                    self._wires.asleep()
+        self._console.close()
+        for task in (mail, self._sending):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+
+    # --- the sky ------------------------------------------------------------------------------------------------------
+
+    async def attach(self) -> Bearer:
+        """See `Driver.attach`.  Iridium SBD has no connection to bring up: a satellite in view is all there is.
+
+        Raises `AttachFailed` where there is none for `sky_timeout` seconds, or the last session said that nothing can be
+        sent until somebody changes something; then with a `retry_after` of an hour.
+        """
+        self._check_open()
+        if self._trouble is not None:
+            await self._set_up()
+        if self._attached:
+            return Bearer("sbd")
+        if self._sessions.barred:
+            cause, self._sessions.barred = self._sessions.barred, ""
+            raise AttachFailed(f"{cause}", BARRED_FOR)
+        with contextlib.suppress(CommandFailed):
+            await self._console.run(Command("AT*R1"))
+        await self._await_sky()
+        self._attached = True
+        if self._mail is None or self._mail.done():
+            self._mail = asyncio.get_running_loop().create_task(self._tend_mail(), name=f"rataccess {self.name} mail")
+        self._tell_slot()
+        return Bearer("sbd")
+
+    async def _await_sky(self) -> None:
+        try:
+            async with asyncio.timeout(self.options.sky_timeout):
+                while not self._sky.visible:
+                    with contextlib.suppress(CommandFailed):
+                        await self._measure()
+                    if not self._sky.visible:
+                        self._changed.clear()
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN)
+                    self._check_open()
+        except TimeoutError as error:
+            raise AttachFailed(
+                f"no satellite in view for {self.options.sky_timeout:g} s (signal {self._sky.bars} of 5): the antenna "
+                "needs the open sky",
+                60.0,
+            ) from error
+
+    async def _measure(self) -> None:
+        """Have the modem look at the sky now."""
+        line = await self._console.ask(Command("AT+CSQ", head="+CSQ:", timeout=MEASURE_LIMIT))
+        self._sky.measured(codec.bars(line) or 0)
+
+    async def status(self) -> RadioStatus:
+        """See `Driver.status`.  While a session is open the modem cannot be asked: then it is what is known."""
+        self._check_open()
+        if not self._console.session_open:
+            line = await self._console.ask(Command("AT+CSQF", head="+CSQF", timeout=10.0))
+            self._sky.bars = codec.bars(line) if codec.bars(line) is not None else self._sky.bars
+        return self._status()
+
+    def _heard(self, line: str) -> None:
+        if line.startswith("SBDRING"):
+            log.info("%s: a message waits at the gateway", self.name)
+            self._sessions.ring = True
+            self._mail_due.set()
+        elif self._sky.heard(line):
+            self._changed.set()
+            self._look_at_sky()
+
+    def _look_at_sky(self) -> None:
+        """The link is told of a sky that stays away, not of each satellite that sets."""
+        self._tell_slot()
+        if self._sky.visible and self._loss is not None:
+            self._loss.cancel()
+            self._loss = None
+        elif not self._sky.visible and self._attached and self._loss is None:
+            loop = asyncio.get_running_loop()
+            self._loss = loop.call_later(self.options.sky_patience, self._sky_lost)
+
+    def _sky_lost(self) -> None:
+        self._loss = None
+        if self._open and self._attached and not self._sky.visible:
+            self._attached = False
+            self.announce(self._status())
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    @property
+    def message_hints(self) -> Hints:
+        """See `MovesMessages`."""
+        return self._announcer.hints
+
+    def on_message_hints(self, callback: Callable[[Hints], None]) -> Callable[[], None]:
+        """See `MovesMessages`."""
+        return self._announcer.on_hints(callback)
+
+    async def send_message(self, message: RadioMessage) -> Handover | None:
+        """See `MovesMessages`: one session of up to minutes; the handover's reference is the MOMSN.
+
+        SBD has no ports: that of `message` is not sent.  A message that the gateway took in a session whose end nobody was
+        told is not sent again: it gets its handover now.
+        """
+        data = message.data
+        if not data:
+            raise ObjectError("SBD has no empty messages: send at least one byte")
+        if len(data) > codec.MO_LIMIT:
+            raise PacketTooLarge(len(data), codec.MO_LIMIT)
+        self._check_usable()
+        try:
+            handover = await self._once(data)
+        except (DriverError, TransportBroken) as error:
+            self._break(error)
+            raise TransportBroken(str(error)) from error
+        finally:
+            self._tell_slot()
+        if (attempt := self._attempts.find(data)) is not None:
+            self._attempts.forget(attempt)  # told
+        return handover
+
+    async def _once(self, data: bytes) -> Handover:
+        """The session for `data`: the one that runs already, or a new one."""
+        running = self._sending
+        if running is not None and not running.done():
+            if self._sending_data == data:
+                return await asyncio.shield(running)
+            raise NotNow(f"{self.name} is sending another message", LOOK_AGAIN)
+        attempt = self._attempts.find(data)
+        if attempt is not None and attempt.outcome is Outcome.ACCEPTED:
+            return Handover(attempt.reference)
+        task = asyncio.get_running_loop().create_task(self._send(data), name=f"rataccess {self.name} session")
+        task.add_done_callback(lambda each: each.cancelled() or each.exception())
+        self._sending, self._sending_data = task, data
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._attempts.unfinished is None:  # no session yet: nothing of it is in the air
+                task.cancel()
+            if not self._open:
+                raise Closed(f"the driver of {self.name} was closed") from None
+            raise
+
+    async def _send(self, data: bytes) -> Handover:
+        async with self._one_session:
+            self._check_usable()
+            await self._check_sky()
+            handover = await self._sessions.transmit(data)
+        if self._sessions.waiting or self._sessions.ring:
+            self._mail_due.set()
+        return handover
+
+    async def _check_sky(self) -> None:
+        """No session without sky, and none before the pause after the last one is over."""
+        if self._pace.left:
+            raise NotNow(f"{self.name} waits after a session that failed", self._pace.left)
+        line = await self._console.ask(Command("AT+CSQF", head="+CSQF", timeout=10.0))
+        self._sky.bars = codec.bars(line) or 0
+        if self._sky.service is False or self._sky.bars < self.options.least_bars:
+            raise NotNow(f"{self.name} has a signal of {self._sky.bars} of 5", LOOK_AGAIN)
+        if self.identity.needs_time_first and await self._ticks() is None:
+            raise NotNow(f"{self.name}: the modem says that there is no network service", LOOK_AGAIN)
+
+    def _check_usable(self) -> None:
+        if not self._open:
+            raise Closed(f"the driver of {self.name} is not open")
+        if self._trouble is not None or not self._console.is_open:
+            raise TransportBroken(str(self._trouble or f"the port of {self.name} is gone"))
+
+    async def receive_message(self) -> RadioMessage:
+        """See `MovesMessages`; `port` is 0.  Each message is returned once, also across restarts."""
+        return await self._inbox.receive()
+
+    def _tell_slot(self) -> None:
+        """Hints say when the next session makes sense."""
+        wait = max(self._pace.left, 0.0 if self._sky.visible else LOOK_AGAIN)
+        self._announcer.slot(wait if self._open else 0.0)
+
+    # --- messages for the device --------------------------------------------------------------------------------------
+
+    async def _tend_mail(self) -> None:
+        """Fetch what waits at the gateway: after a ring alert, after a session that told of more, and by schedule."""
+        if self._sessions.ring or self._sessions.waiting:
+            self._mail_due.set()
+        while True:
+            check = not await self._mail_told()
+            pause = await self._tend(check)
+            if pause:
+                await asyncio.sleep(pause)
+
+    async def _mail_told(self) -> bool:
+        """Wait until there is mail (true), or it is time to look for some."""
+        try:
+            async with asyncio.timeout(self.options.mailbox.check_every):
+                await self._mail_due.wait()
+        except TimeoutError:
+            return False
+        self._mail_due.clear()
+        return True
+
+    async def _tend(self, check: bool) -> float:
+        """Sessions until nothing waits any more; seconds after which to go on."""
+        while check or self._sessions.ring or self._sessions.waiting:
+            if self._purse.left <= 0:
+                log.warning("%s: messages wait, but today's %d credits are spent", self.name, self._purse.limit)
+                self._mail_due.set()
+                return self._purse.next_day_in
+            try:
+                async with self._one_session:
+                    self._check_usable()
+                    await self._check_sky()
+                    if check or self._sessions.ring or self._sessions.waiting:  # a session of ours may have fetched it
+                        await self._collect()
+                check = False
+            except NotNow as later:
+                self._mail_due.set()
+                return max(1.0, later.retry_after)
+            except (DriverError, TransportBroken) as error:
+                self._break(error)
+                self._mail_due.set()
+                return LOOK_AGAIN
+            finally:
+                self._tell_slot()
+        return 0.0
+
+    async def _collect(self) -> None:
+        """A session, counted before it begins: a process that is killed meanwhile has spent it all the same."""
+        self._purse.spend(1)
+        try:
+            self._purse.spend(await self._sessions.collect() - 1)
+        except NotNow:
+            self._purse.spend(-1)
+            raise
+
+    def allowances(self) -> Sequence[Allowance]:
+        """See `Rationed`: credits that fetching may cost today."""
+        limit, left = self._purse.limit, self._purse.left
+        wait = None if left else self._purse.next_day_in
+        return (Allowance("messages for the device, fetched unasked", Unit.CREDIT, left, limit, DAY, wait),)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def network_time(self) -> float | None:
+        """See `KnowsTime`; `None` also while a session is open.  Precise to about a second."""
+        self._check_open()
+        if self._console.session_open:
+            return None
+        count = await self._ticks()
+        if count is None:
+            return None
+        clock = self._context.clock
+        near = clock.wall() if clock.wall_known() else None
+        return codec.system_time(count, near=near, not_before=max(EARLIEST_PLAUSIBLE, clock.wall() - DAY))
+
+    async def _ticks(self) -> int | None:
+        done = await self._console.run(Command("AT-MSSTM", timeout=10.0))
+        return next((found for found in map(codec.ticks, done.lines) if found is not None), None)

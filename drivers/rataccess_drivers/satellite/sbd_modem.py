@@ -1,0 +1,250 @@
+"""An Iridium SBD modem behind its port: what is known of it, its sky, its wires, and how it is set up and repaired.
+
+Rules of this file: nothing is sent over the air here; that is `sbd_sessions`' and the driver's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rataccess.driver import Driver, DriverContext, Evidence, RadioStatus, Recovery
+from rataccess.errors import (
+    Closed,
+    CommandFailed,
+    DriverError,
+    PortLost,
+    RadioSilent,
+    RataccessError,
+    TransportBroken,
+    WrongRadio,
+)
+from rataccess_drivers.byteline import OpenByteLine, open_byte_line
+from rataccess_drivers.gpio import OpenLine, open_line
+from rataccess_drivers.satellite import sbd_codec as codec
+from rataccess_drivers.satellite.kept import Attempts, Inbox
+from rataccess_drivers.satellite.sbd_console import SbdConsole
+from rataccess_drivers.satellite.sbd_engine import Command
+from rataccess_drivers.satellite.sbd_options import SbdOptions
+from rataccess_drivers.satellite.sbd_power import DISCHARGE, Wires
+
+log = logging.getLogger("rataccess.sbd")
+
+# A session that an earlier process left open is over by then, or the modem hangs (the usual one takes 6 to 22 s).
+LEFTOVER = 60.0
+KNOCK_EVERY = 2.0
+# Firmware before this takes part in sessions only when it was asked for the network's time shortly before (SparkFun).
+NEEDS_TIME_BEFORE = 13_001
+
+
+@dataclass(slots=True)
+class Sky:
+    """What the modem sees of the satellites."""
+
+    service: bool | None = None
+    """Whether it says that there is service (`+CIEV:1`); `None` while it has said nothing."""
+    bars: int | None = None
+
+    @property
+    def visible(self) -> bool:
+        """Whether a session can be thought of."""
+        return self.service is not False and bool(self.bars if self.bars is not None else self.service)
+
+    def heard(self, line: str) -> bool:
+        """Take what an unsolicited line says; whether it was about the sky."""
+        values = codec.numbers(line, "+CIEV:")
+        if len(values) < 2:
+            return False
+        if values[0] == 0:
+            self.bars = min(max(values[1], 0), 5)
+        elif values[0] == 1:
+            self.service = values[1] != 0
+            if not self.service:
+                self.bars = 0
+        return True
+
+    def measured(self, bars: int) -> None:
+        """Take an answer to `AT+CSQ`; a signal there is says that the service is too."""
+        self.bars = bars
+        if bars:
+            self.service = True
+
+
+@dataclass(frozen=True, slots=True)
+class SbdIdentity:
+    """What the modem calls itself."""
+
+    imei: str = ""
+    model: str = ""
+    firmware: str = ""
+
+    @property
+    def needs_time_first(self) -> bool:
+        """Whether its firmware is so old that `AT-MSSTM` has to come before a session."""
+        found = re.search(r"TA(\d{5})", self.firmware)
+        return found is not None and int(found.group(1)) < NEEDS_TIME_BEFORE
+
+
+class SbdModem(Driver, ABC):
+    """Port, set-up, sky and repairs of one modem."""
+
+    def __init__(
+        self,
+        options: SbdOptions,
+        context: DriverContext,
+        *,
+        open_line: OpenByteLine = open_byte_line,
+        line_opener: OpenLine = open_line,
+    ) -> None:
+        super().__init__()
+        self.options, self.name, self._context = options, context.name, context
+        self.identity = SbdIdentity()
+        """Empty until the modem was asked."""
+        self._console = SbdConsole(context.name, open_line, self._heard, self._lost)
+        self._wires = Wires(options.sleep, options.power_switch, line_opener)
+        key = f"driver/{context.name}"
+        self._attempts = Attempts(context.memory, f"{key}/attempts")
+        self._inbox = Inbox(context.memory, f"{key}/inbox")
+        self._sky = Sky()
+        self._open = self._attached = False
+        self._trouble: RataccessError | None = None
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.identity.imei or self.options.port} bars={self._sky.bars}>"
+
+    # --- set-up -------------------------------------------------------------------------------------------------------
+
+    async def _open_port(self) -> None:
+        """Supply on, port open, and the modem answers and echoes."""
+        self._wires.on()
+        self._console.open(self.options.port, self.options.baudrate)
+        await self._leave_session_alone()
+        await self._knock()
+        await self._console.run(Command("ATE1", echoed=False))
+        for text in ("AT", "AT&D0", "AT&K0"):  # its echo is the proof of life from now on; three wires: no handshake
+            await self._console.run(Command(text))
+
+    async def _leave_session_alone(self) -> None:
+        """Where an earlier process may have left a session open, let it end: nothing may be written meanwhile."""
+        attempt = self._attempts.unfinished
+        clock = self._context.clock
+        if attempt is not None and not (clock.wall_known() and clock.wall() - attempt.begun > LEFTOVER):
+            await self._console.overhear("+SBDIX", LEFTOVER)
+
+    async def _knock(self) -> None:
+        """`AT` until it is answered, for as long as a modem may take to start."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.options.ready_timeout
+        while True:
+            try:
+                await self._console.run(Command("AT", timeout=KNOCK_EVERY, echoed=False))
+                return
+            except CommandFailed:
+                return  # it speaks
+            except RadioSilent as error:
+                if loop.time() >= end:
+                    raise RadioSilent(f"{self.name} does not answer AT at {self.options.port}: {error}") from error
+
+    async def _introduce(self) -> None:
+        """Settings that a modem forgets when it starts, and who it is."""
+        await self._console.run(Command(f"AT+SBDMTA={int(self.options.ring_alerts)}"))
+        with contextlib.suppress(CommandFailed):  # firmware without it is asked for the signal instead
+            await self._console.run(Command("AT+CIER=1,1,1,0"))
+        answers = {}
+        for verb in ("GSN", "CGMM", "CGMR"):
+            with contextlib.suppress(CommandFailed):
+                answers[verb] = " ".join((await self._console.run(Command(f"AT+{verb}"))).lines)
+        digits = re.search(r"\d{15}", answers.get("GSN", ""))
+        if digits is None:
+            said = answers.get("CGMM") or answers.get("GSN") or "nothing"
+            raise WrongRadio(f"{self.name}: no IMEI; the modem calls itself {said!r}: this driver knows Iridium 960x")
+        self.identity = SbdIdentity(digits.group(), answers.get("CGMM", ""), answers.get("CGMR", ""))
+
+    # --- what the modem tells -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _heard(self, line: str) -> None:
+        """A line that no command asked for."""
+
+    def _lost(self, lost: PortLost) -> None:
+        self._break(lost)
+
+    def _break(self, error: RataccessError) -> None:
+        """The modem cannot be used until it was set up again; told once."""
+        if self._trouble is not None and not isinstance(error, PortLost):
+            return
+        self._trouble = error
+        self._attached = False
+        self._changed.set()
+        self._inbox.close(TransportBroken(str(error)))
+        if self._open:
+            self.announce(self._status())
+
+    def _status(self) -> RadioStatus:
+        """What is known now."""
+        sky, console = self._sky, self._console
+        if not console.is_open:
+            return RadioStatus(Evidence.NONE, str(self._trouble or "the port is not open"), rat="sbd")
+        if self._trouble is not None:
+            return RadioStatus(Evidence.PORT, str(self._trouble), rat="sbd")
+        bars = "unknown" if sky.bars is None else f"{sky.bars} of 5"
+        if self._attached:
+            return RadioStatus(Evidence.BEARER, f"signal {bars}", "sbd", "Iridium")
+        if sky.visible:
+            return RadioStatus(Evidence.REGISTERED, f"signal {bars}", "sbd", "Iridium")
+        return RadioStatus(Evidence.RADIO, f"no satellite in view, signal {bars}", rat="sbd")
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Closed(f"the driver of {self.name} is not open")
+        if not self._console.is_open:
+            raise PortLost(str(self._trouble or f"the port of {self.name} is gone"))
+
+    # --- repairs ------------------------------------------------------------------------------------------------------
+
+    @property
+    def recoveries(self) -> Sequence[Recovery]:
+        """See `Driver.recoveries`."""
+        again = self.options.ready_timeout + LEFTOVER + 4 * 30
+        rungs = [
+            Recovery("reopen port", self._reopen, again),
+            Recovery("radio off/on", self._radio_off_on, again + 60),
+        ]
+        if self._wires.has_sleep:
+            rungs.append(Recovery("sleep pin", self._sleep_and_wake, again + 60))
+        if self._wires.has_switch:
+            rungs.append(Recovery("power cut", self._cut_power, again + DISCHARGE + 60, attempts=2))
+        return tuple(rungs)
+
+    async def _reopen(self) -> None:
+        self._console.close()
+        await self._open_port()
+
+    async def _radio_off_on(self) -> None:
+        await self._open_port()
+        await self._console.run(Command("AT*R0"))
+        await self._console.run(Command("AT*R1"))
+
+    async def _sleep_and_wake(self) -> None:
+        await self._flush()
+        self._console.close()
+        await self._wires.sleep_and_wake()
+        await self._open_port()
+
+    async def _cut_power(self) -> None:
+        await self._flush()
+        self._console.close()
+        await self._wires.cut()
+        await self._open_port()
+
+    async def _flush(self) -> None:
+        """`AT*F`: radio off and everything written to flash, where the modem still listens; then power may go."""
+        if self._console.is_open and not self._console.session_open:
+            with contextlib.suppress(DriverError):
+                await self._console.run(Command("AT*F", timeout=4.0))
