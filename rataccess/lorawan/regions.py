@@ -32,15 +32,16 @@ class Channel:
 class Band:
     """A sub-band whose air time is limited."""
 
-    low: int
-    high: int
-    duty_cycle: float
-    """Share of the time that one transmitter may be on the air."""
+    lowest: int
+    highest: int
+    """Not part of it."""
+    share: float
+    """Of the time that one transmitter may be on the air: 0.01 is 1 %."""
 
     @property
     def name(self) -> str:
         """For people: `868.0-868.6 MHz, 1 %`."""
-        return f"{self.low / 1e6:.6g}-{self.high / 1e6:.6g} MHz, {self.duty_cycle * 100:.3g} %"
+        return f"{self.lowest / 1e6:.6g}-{self.highest / 1e6:.6g} MHz, {self.share * 100:.3g} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Region:
 
     def band(self, frequency: int) -> Band | None:
         """The sub-band in which `frequency` is; `None` where nothing is limited, or nothing allowed."""
-        return next((each for each in self.bands if each.low <= frequency < each.high), None)
+        return next((each for each in self.bands if each.lowest <= frequency < each.highest), None)
 
     def sub_band_mask(self, sub_band: int) -> frozenset[int]:
         """Channels of the sub-band 1 to 8 of a fixed plan: eight narrow ones and a wide one."""

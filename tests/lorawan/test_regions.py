@@ -91,7 +91,7 @@ def test_masks_of_dynamic_plans() -> None:
 def test_bands_and_frequencies() -> None:
     band = EU868.band(868_100_000)
     assert band is not None
-    assert (band.duty_cycle, band.name) == (0.01, "868-868.6 MHz, 1 %")
+    assert (band.share, band.name) == (0.01, "868-868.6 MHz, 1 %")
     assert EU868.band(869_525_000) is EU868.bands[4]
     assert not EU868.allows(868_650_000)  # between two sub-bands: alarms only
     assert not EU868.allows(902_300_000)
