@@ -1,8 +1,6 @@
 """The driver of Iridium SBD modems: 9601, 9602, 9603, and RockBLOCKs with one of them.
 
-Rules of this file: when a session is due and who is told what.  A session is one task of its own: whoever asked for it may
-be cancelled, the session goes on to its end, for nobody can take back what is in the air.  Nothing is tried again here:
-`NotNow` says when it is worth it.
+Rules of this file: when a session is due.  What one does is in `sbd_sessions`, who is told what in `base`.
 
 Evidence: PORT the port is open, RADIO the modem answers, REGISTERED it sees a satellite, BEARER the same while attached.
 """
@@ -12,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rataccess.clock import EARLIEST_PLAUSIBLE
-from rataccess.driver import Allowance, Bearer, DriverContext, RadioMessage, RadioStatus
+from rataccess.driver import Allowance, Bearer, DriverContext, RadioStatus
 from rataccess.errors import (
     AttachFailed,
-    Closed,
     CommandFailed,
     DriverError,
     NotNow,
-    ObjectError,
-    PacketTooLarge,
     RadioSilent,
     TransportBroken,
 )
@@ -33,8 +28,7 @@ from rataccess.transport import Downlink, Handover, Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
 from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite import sbd_codec as codec
-from rataccess_drivers.satellite.announcing import Announcer
-from rataccess_drivers.satellite.kept import Outcome
+from rataccess_drivers.satellite.base import LOOK_AGAIN
 from rataccess_drivers.satellite.pace import DAY, Pace, Purse
 from rataccess_drivers.satellite.sbd_engine import Command
 from rataccess_drivers.satellite.sbd_modem import SbdModem, log
@@ -43,8 +37,6 @@ from rataccess_drivers.satellite.sbd_sessions import SbdSessions
 
 __all__ = ["SbdDriver", "SbdOptions"]
 
-# The modem looks for satellites about every 4 s while it sees some (RockBLOCK's description of its NetAv pin).
-LOOK_AGAIN = 15.0
 BARRED_FOR = 3_600.0
 # `AT+CSQ` measures anew, which may stall for 50 s and more without a satellite; `AT+CSQF` says what is known.
 MEASURE_LIMIT = 70.0
@@ -65,7 +57,17 @@ class SbdDriver(SbdModem):
         line_opener: OpenLine = open_line,
         chance: random.Random | None = None,
     ) -> None:
-        super().__init__(options, context, open_line=open_line, line_opener=line_opener)
+        hints = Hints(
+            rat="sbd",
+            mtu=codec.MO_LIMIT,
+            downlink=Downlink.ON_SESSION,
+            response_time=60.0,
+            billing_quantum=codec.CREDIT_BYTES,
+            acknowledges_handover=True,
+            unit=Unit.CREDIT,
+            compact=True,
+        )
+        super().__init__(options, context, hints, open_line=open_line, line_opener=line_opener)
         self._pace = Pace(context.clock.monotonic, chance or random.Random())
         mailbox = options.mailbox
         self._purse = Purse(context.memory, f"driver/{context.name}/purse", mailbox.credits_a_day, context.clock)
@@ -73,24 +75,8 @@ class SbdDriver(SbdModem):
             self._console, self._attempts, self._inbox, self._pace, context.clock, options.session_timeout
         )
         self._one_session = asyncio.Lock()
-        self._sending: asyncio.Task[Handover] | None = None
-        self._sending_data = b""
         self._mail: asyncio.Task[None] | None = None
         self._mail_due = asyncio.Event()
-        self._loss: asyncio.TimerHandle | None = None
-        self._announcer = Announcer(
-            Hints(
-                rat="sbd",
-                mtu=codec.MO_LIMIT,
-                downlink=Downlink.ON_SESSION,
-                response_time=60.0,
-                billing_quantum=codec.CREDIT_BYTES,
-                acknowledges_handover=True,
-                unit=Unit.CREDIT,
-                compact=True,
-            ),
-            self._tell_slot,
-        )
 
     @classmethod
     def create(cls, options: Any, context: DriverContext) -> SbdDriver:
@@ -129,26 +115,17 @@ class SbdDriver(SbdModem):
 
     async def aclose(self) -> None:
         """See `Driver.aclose`.  A session under way is given 4 s to end; one that does not is accounted for later."""
-        was_open, self._open = self._open, False
-        self._attached = False
-        self._changed.set()
-        self._announcer.close()
-        if self._loss is not None:
-            self._loss.cancel()
+        was_open = self._stop()
         mail, self._mail = self._mail, None
         if was_open:
-            self._inbox.close(Closed(f"the driver of {self.name} was closed"))
             if self._sending is not None and self._console.session_open:
                 await asyncio.wait({self._sending}, timeout=CLOSE_PATIENCE)
-            if self._wires.has_sleep and not self._console.session_open:
+            if "sleep" in self._wires and not self._console.session_open:
                 await self._flush()
                 with contextlib.suppress(DriverError):
-                    self._wires.asleep()
+                    self._wires.set("sleep", False)
         self._console.close()
-        for task in (mail, self._sending):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        await self._end(mail)
 
     # --- the sky ------------------------------------------------------------------------------------------------------
 
@@ -182,10 +159,7 @@ class SbdDriver(SbdModem):
                     with contextlib.suppress(CommandFailed):
                         await self._measure()
                     if not self._sky.visible:
-                        self._changed.clear()
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN)
-                    self._check_open()
+                        await self._changes(LOOK_AGAIN)
         except TimeoutError as error:
             raise AttachFailed(
                 f"no satellite in view for {self.options.sky_timeout:g} s (signal {self._sky.bars} of 5): the antenna "
@@ -212,82 +186,11 @@ class SbdDriver(SbdModem):
             self._sessions.ring = True
             self._mail_due.set()
         elif self._sky.heard(line):
-            self._changed.set()
-            self._look_at_sky()
-
-    def _look_at_sky(self) -> None:
-        """The link is told of a sky that stays away, not of each satellite that sets."""
-        self._tell_slot()
-        if self._sky.visible and self._loss is not None:
-            self._loss.cancel()
-            self._loss = None
-        elif not self._sky.visible and self._attached and self._loss is None:
-            loop = asyncio.get_running_loop()
-            self._loss = loop.call_later(self.options.sky_patience, self._sky_lost)
-
-    def _sky_lost(self) -> None:
-        self._loss = None
-        if self._open and self._attached and not self._sky.visible:
-            self._attached = False
-            self.announce(self._status())
+            self._look_at_sky(self.options.sky_patience)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    @property
-    def message_hints(self) -> Hints:
-        """See `MovesMessages`."""
-        return self._announcer.hints
-
-    def on_message_hints(self, callback: Callable[[Hints], None]) -> Callable[[], None]:
-        """See `MovesMessages`."""
-        return self._announcer.on_hints(callback)
-
-    async def send_message(self, message: RadioMessage) -> Handover | None:
-        """See `MovesMessages`: one session of up to minutes; the handover's reference is the MOMSN.
-
-        SBD has no ports: that of `message` is not sent.  A message that the gateway took in a session whose end nobody was
-        told is not sent again: it gets its handover now.
-        """
-        data = message.data
-        if not data:
-            raise ObjectError("SBD has no empty messages: send at least one byte")
-        if len(data) > codec.MO_LIMIT:
-            raise PacketTooLarge(len(data), codec.MO_LIMIT)
-        self._check_usable()
-        try:
-            handover = await self._once(data)
-        except (DriverError, TransportBroken) as error:
-            self._break(error)
-            raise TransportBroken(str(error)) from error
-        finally:
-            self._tell_slot()
-        if (attempt := self._attempts.find(data)) is not None:
-            self._attempts.forget(attempt)  # told
-        return handover
-
-    async def _once(self, data: bytes) -> Handover:
-        """The session for `data`: the one that runs already, or a new one."""
-        running = self._sending
-        if running is not None and not running.done():
-            if self._sending_data == data:
-                return await asyncio.shield(running)
-            raise NotNow(f"{self.name} is sending another message", LOOK_AGAIN)
-        attempt = self._attempts.find(data)
-        if attempt is not None and attempt.outcome is Outcome.ACCEPTED:
-            return Handover(attempt.reference)
-        task = asyncio.get_running_loop().create_task(self._send(data), name=f"rataccess {self.name} session")
-        task.add_done_callback(lambda each: each.cancelled() or each.exception())
-        self._sending, self._sending_data = task, data
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if self._attempts.unfinished is None:  # no session yet: nothing of it is in the air
-                task.cancel()
-            if not self._open:
-                raise Closed(f"the driver of {self.name} was closed") from None
-            raise
-
-    async def _send(self, data: bytes) -> Handover:
+    async def _send(self, data: bytes) -> Handover | None:
         async with self._one_session:
             self._check_usable()
             await self._check_sky()
@@ -307,20 +210,9 @@ class SbdDriver(SbdModem):
         if self.identity.needs_time_first and await self._ticks() is None:
             raise NotNow(f"{self.name}: the modem says that there is no network service", LOOK_AGAIN)
 
-    def _check_usable(self) -> None:
-        if not self._open:
-            raise Closed(f"the driver of {self.name} is not open")
-        if self._trouble is not None or not self._console.is_open:
-            raise TransportBroken(str(self._trouble or f"the port of {self.name} is gone"))
-
-    async def receive_message(self) -> RadioMessage:
-        """See `MovesMessages`; `port` is 0.  Each message is returned once, also across restarts."""
-        return await self._inbox.receive()
-
-    def _tell_slot(self) -> None:
-        """Hints say when the next session makes sense."""
-        wait = max(self._pace.left, 0.0 if self._sky.visible else LOOK_AGAIN)
-        self._announcer.slot(wait if self._open else 0.0)
+    @property
+    def _wait(self) -> float:
+        return self._pace.left
 
     # --- messages for the device --------------------------------------------------------------------------------------
 

@@ -13,31 +13,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rataccess.driver import Driver, DriverContext, Evidence, RadioStatus, Recovery
+from rataccess.driver import DriverContext, Evidence, RadioStatus, Recovery
 from rataccess.errors import (
-    Closed,
     CommandFailed,
     DriverError,
     PortLost,
     RadioSilent,
-    RataccessError,
-    TransportBroken,
     WrongRadio,
 )
+from rataccess.transport import Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
 from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite import sbd_codec as codec
-from rataccess_drivers.satellite.kept import Attempts, Inbox
+from rataccess_drivers.satellite.base import SatelliteRadio
 from rataccess_drivers.satellite.sbd_console import SbdConsole
 from rataccess_drivers.satellite.sbd_engine import Command
 from rataccess_drivers.satellite.sbd_options import SbdOptions
-from rataccess_drivers.satellite.sbd_power import DISCHARGE, Wires
+from rataccess_drivers.satellite.wires import Wires
 
 log = logging.getLogger("rataccess.sbd")
 
 # A session that an earlier process left open is over by then, or the modem hangs (the usual one takes 6 to 22 s).
 LEFTOVER = 60.0
 KNOCK_EVERY = 2.0
+# RockBLOCKs hold a charge for some seconds without supply (their super capacitor); less does not start the modem anew.
+DISCHARGE = 10.0
+ASLEEP = 3.0
 # Firmware before this takes part in sessions only when it was asked for the network's time shortly before (SparkFun).
 NEEDS_TIME_BEFORE = 13_001
 
@@ -90,30 +91,25 @@ class SbdIdentity:
         return found is not None and int(found.group(1)) < NEEDS_TIME_BEFORE
 
 
-class SbdModem(Driver, ABC):
+class SbdModem(SatelliteRadio, ABC):
     """Port, set-up, sky and repairs of one modem."""
 
     def __init__(
         self,
         options: SbdOptions,
         context: DriverContext,
+        hints: Hints,
         *,
         open_line: OpenByteLine = open_byte_line,
         line_opener: OpenLine = open_line,
     ) -> None:
-        super().__init__()
-        self.options, self.name, self._context = options, context.name, context
+        super().__init__(context, hints)
+        self.options = options
         self.identity = SbdIdentity()
         """Empty until the modem was asked."""
         self._console = SbdConsole(context.name, open_line, self._heard, self._lost)
-        self._wires = Wires(options.sleep, options.power_switch, line_opener)
-        key = f"driver/{context.name}"
-        self._attempts = Attempts(context.memory, f"{key}/attempts")
-        self._inbox = Inbox(context.memory, f"{key}/inbox")
+        self._wires = Wires({"switch": options.power_switch, "sleep": options.sleep}, line_opener)
         self._sky = Sky()
-        self._open = self._attached = False
-        self._trouble: RataccessError | None = None
-        self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.identity.imei or self.options.port} bars={self._sky.bars}>"
@@ -175,16 +171,13 @@ class SbdModem(Driver, ABC):
     def _lost(self, lost: PortLost) -> None:
         self._break(lost)
 
-    def _break(self, error: RataccessError) -> None:
-        """The modem cannot be used until it was set up again; told once."""
-        if self._trouble is not None and not isinstance(error, PortLost):
-            return
-        self._trouble = error
-        self._attached = False
-        self._changed.set()
-        self._inbox.close(TransportBroken(str(error)))
-        if self._open:
-            self.announce(self._status())
+    @property
+    def _port_open(self) -> bool:
+        return self._console.is_open
+
+    @property
+    def _visible(self) -> bool:
+        return self._sky.visible
 
     def _status(self) -> RadioStatus:
         """What is known now."""
@@ -200,12 +193,6 @@ class SbdModem(Driver, ABC):
             return RadioStatus(Evidence.REGISTERED, f"signal {bars}", "sbd", "Iridium")
         return RadioStatus(Evidence.RADIO, f"no satellite in view, signal {bars}", rat="sbd")
 
-    def _check_open(self) -> None:
-        if not self._open:
-            raise Closed(f"the driver of {self.name} is not open")
-        if not self._console.is_open:
-            raise PortLost(str(self._trouble or f"the port of {self.name} is gone"))
-
     # --- repairs ------------------------------------------------------------------------------------------------------
 
     @property
@@ -216,9 +203,9 @@ class SbdModem(Driver, ABC):
             Recovery("reopen port", self._reopen, again),
             Recovery("radio off/on", self._radio_off_on, again + 60),
         ]
-        if self._wires.has_sleep:
+        if "sleep" in self._wires:
             rungs.append(Recovery("sleep pin", self._sleep_and_wake, again + 60))
-        if self._wires.has_switch:
+        if "switch" in self._wires:
             rungs.append(Recovery("power cut", self._cut_power, again + DISCHARGE + 60, attempts=2))
         return tuple(rungs)
 
@@ -234,13 +221,13 @@ class SbdModem(Driver, ABC):
     async def _sleep_and_wake(self) -> None:
         await self._flush()
         self._console.close()
-        await self._wires.sleep_and_wake()
+        await self._wires.cut(ASLEEP, "sleep")
         await self._open_port()
 
     async def _cut_power(self) -> None:
         await self._flush()
         self._console.close()
-        await self._wires.cut()
+        await self._wires.cut(DISCHARGE, "switch")
         await self._open_port()
 
     async def _flush(self) -> None:
