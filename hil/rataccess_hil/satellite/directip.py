@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 REVISION = 1
 LONGEST_MT = 1890
@@ -87,7 +87,7 @@ class Location:
         if len(content) != _LOCATION.size:
             raise DirectIpError(f"a location has {_LOCATION.size} bytes, not {len(content)}")
         flags, north, north_minutes, east, east_minutes, cep = _LOCATION.unpack(content)
-        latitude, longitude = north + north_minutes / 60_000, east + east_minutes / 60_000
+        latitude, longitude = (north * 60_000 + north_minutes) / 60_000, (east * 60_000 + east_minutes) / 60_000
         return cls(-latitude if flags & 2 else latitude, -longitude if flags & 1 else longitude, cep)
 
 
@@ -111,6 +111,8 @@ class MoMessage:
     status: int = 0
     """0 ok, 1 MT too large, 2 location poor, 10 timeout, 12 MO too large, 13 RF loss, 14 protocol anomaly, 15 barred."""
     location: Location | None = None
+    topic: int | None = field(default=None, compare=False)
+    """Of an IMT message, which is delivered otherwise: DirectIP has no word for it."""
 
     def encode(self) -> bytes:
         """The whole message."""

@@ -87,6 +87,8 @@ class MoSender:
         await self._idle.wait()
 
     def _take(self, message: MoMessage) -> None:
+        if message.topic is not None:
+            return  # IMT goes another way
         self.waiting.extend([message] * (2 if self.twice else 1))
         self._idle.clear()
         self._news.set()

@@ -142,7 +142,9 @@ class IridiumGateway:
 
     # --- mobile originated --------------------------------------------------------------------------------------------
 
-    def take_mo(self, imei: str, momsn: int, payload: bytes | None, *, status: int = 0) -> MoMessage | None:
+    def take_mo(
+        self, imei: str, momsn: int, payload: bytes | None, *, status: int = 0, topic: int | None = None
+    ) -> MoMessage | None:
         """A radio's session hands over what it has (`None` for a mailbox check); billed and delivered at once.
 
         Returns what was delivered, `None` where nothing was.
@@ -159,6 +161,7 @@ class IridiumGateway:
             next(self._auto_ids),
             status,
             subscription.location,
+            topic,
         )
         last = subscription.mo[-1] if subscription.mo else None
         if self.drops_repeats and last is not None and (last.momsn, last.payload) == (momsn, payload):

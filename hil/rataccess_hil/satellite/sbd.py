@@ -7,12 +7,11 @@ takes and returns plain values, so that the same names work through a control ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rataccess_hil.lines import VirtualLine
 from rataccess_hil.satellite.gateway import IridiumGateway
+from rataccess_hil.satellite.on_port import Controls, OnPort
 from rataccess_hil.satellite.port import RadioPort
 from rataccess_hil.satellite.sbd_commands import COMMANDS
 from rataccess_hil.satellite.sbd_core import SbdModem
@@ -22,7 +21,7 @@ from rataccess_hil.satellite.sky import Sky
 USUAL_IMEI = "300234010753370"
 
 
-class Virtual9603:
+class Virtual9603(OnPort):
     """A modem on a port (`MemoryPort` or `PtyRadio`), subscribed at a gateway.
 
     It is powered, started and in the network from the beginning where the sky allows.  Nothing is opened; `aclose` (or
@@ -42,7 +41,7 @@ class Virtual9603:
         running: bool = True,
         seed: int = 0,
     ) -> None:
-        self.port, self.gateway, self.sky = port, gateway, sky or Sky()
+        self.gateway, self.sky = gateway, sky or Sky()
         self.core = SbdModem(
             gateway,
             COMMANDS,
@@ -56,102 +55,27 @@ class Virtual9603:
         self.core.find(running)
         self.supply = VirtualLine(self._powered, running)
         self.controls = SbdControls(self)
-        self._timer: asyncio.TimerHandle | None = None
-        self._pumping = False
-        self._closed = False
-        port.on_bytes = self._heard
-
-    async def open(self) -> None:
-        """Nothing but a start of its timers; there for symmetry."""
-        self.pump()
-
-    async def aclose(self) -> None:
-        """Off the loop; idempotent."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+        super().__init__(port, self.core)
+        self.sky.listeners.append(lambda: self.when_running(self.core.sky_changed))
 
     @property
     def imei(self) -> str:
         """Under which the gateway knows it."""
         return self.core.imei
 
-    # --- between the interpreter and the loop -------------------------------------------------------------------------
-
-    def _heard(self, data: bytes) -> None:
-        self.run(lambda: self.core.receive(data))
-
     def _powered(self, level: bool) -> None:
         self.run(lambda: self.core.power(level))
-
-    def pump(self) -> None:
-        """Do what is due, say what is to be said."""
-        self.run(lambda: None)
-
-    def run(self, what: Callable[[], None]) -> None:
-        """Bring it up to the present, do this to it, and say what is to be said.
-
-        What the gateway calls in the middle of a session (an outlet that answers at once) is done at once.
-        """
-        if self._closed:
-            return
-        if self._pumping:
-            what()
-            return
-        self._pumping = True
-        try:
-            self.core.run_until(asyncio.get_running_loop().time())
-            what()
-            while self.core.output:
-                said = bytes(self.core.output)
-                self.core.output.clear()
-                self.port.write(said)
-        finally:
-            self._pumping = False
-        self._rearm()
-
-    def _rearm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self.core.schedule.next_due()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_at(due, self.pump)
 
     def __repr__(self) -> str:
         state = "awake" if self.core.awake else "starting" if self.core.powered else "off"
         return f"<Virtual9603 {self.imei} {state} momsn={self.core.momsn} {self.sky!r}>"
 
 
-class SbdControls:
+class SbdControls(Controls):
     """The hands on a virtual SBD modem."""
 
     def __init__(self, modem: Virtual9603) -> None:
         self._modem = modem
-
-    def do(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Call a control by name; raises `ValueError` for one that does not exist, and what the control raises."""
-        method: Callable[..., Any] | None = None
-        if name in self.names():
-            method = getattr(self, name)
-        if method is None:
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(self.names())}")
-        return method(**(arguments or {}))
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every control."""
-        return sorted(name for name in vars(cls) if not name.startswith("_") and name not in ("do", "names"))
 
     # --- the air ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +85,6 @@ class SbdControls:
         if bars is not None:
             self._modem.sky.set(bars)
         self._modem.sky.spoil(rain, obstruction)
-        self._modem.pump()
 
     def break_session(self, step: str = "after mo", status: int | None = None, count: int = 1) -> None:
         """Have the next `count` sessions break at a `Step` and end with this MO status (its usual one by default)."""

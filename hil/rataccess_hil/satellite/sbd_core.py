@@ -57,6 +57,7 @@ class SbdModem:
         self.indicators = (False, False)
         """Which of +CIEV: bars, service."""
         self._shown: tuple[int, bool] | None = None
+        self._look: Timer | None = None
         self._commands = commands
         self._line = bytearray()
         self._typed = bytearray()
@@ -212,8 +213,19 @@ class SbdModem:
             self.ring_pin.drive(False)
             self.schedule.after(self.timings.ring_pulse, lambda: self.ring_pin.drive(True))
 
-    def watch_sky(self) -> None:
-        """+CIEV for what changed; goes on while anything is to be told."""
+    def sky_changed(self) -> None:
+        """Something was set: take note, and tell of it at the indicators' next look."""
+        self.bars_seen()
+        if any(self.indicators):
+            self._look_again(self.timings.indicator)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        self._look = self.schedule.after(seconds, self._watch_sky)
+
+    def _watch_sky(self) -> None:
+        """+CIEV for what changed; goes on by itself only while the sky does."""
         if not any(self.indicators):
             return
         now = (self.bars(), self.in_network() and self.bars() > 0)
@@ -223,14 +235,13 @@ class SbdModem:
             self.urc(f"+CIEV:0,{now[0]}")
         if self.indicators[1] and (before is None or before[1] != now[1]):
             self.urc(f"+CIEV:1,{int(now[1])}")
-        self.schedule.after(self.timings.indicator, self.watch_sky)
+        if not self.sky.steady or (self.bars() > 0 and not self.in_network()):
+            self._look_again(self.timings.indicator)
 
     def indicate(self, bars: bool, service: bool) -> None:
         """AT+CIER: from now on, beginning with what is now."""
-        running = any(self.indicators)
         self.indicators, self._shown = (bars, service), None
-        if not running:
-            self.schedule.after(0.0, self.watch_sky)
+        self._look_again(0.0)
 
     # --- what it says -------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 
 MOST_BARS = 5
 
@@ -24,6 +25,8 @@ class Sky:
         self.rain = 0
         self.obstruction = 0.0
         self.seed = seed
+        self.listeners: list[Callable[[], None]] = []
+        """Called when something was set."""
         self._most = MOST_BARS
         self.set(bars)
 
@@ -32,6 +35,7 @@ class Sky:
         if not 0 <= bars <= MOST_BARS:
             raise ValueError(f"bars are 0 to {MOST_BARS}, not {bars}")
         self._most = bars
+        self._changed()
 
     def spoil(self, rain: int | None = None, obstruction: float | None = None) -> None:
         """Set the bars that rain takes (0 to 5) or the share of passes that is hidden (0 to 1); raises `ValueError`."""
@@ -43,10 +47,20 @@ class Sky:
             if not 0 <= obstruction <= 1:
                 raise ValueError(f"the hidden share is 0 to 1, not {obstruction}")
             self.obstruction = obstruction
+        self._changed()
+
+    @property
+    def steady(self) -> bool:
+        """Whether the bars stay as they are until something is set."""
+        return not self.passing and not self.obstruction
+
+    def _changed(self) -> None:
+        for each in tuple(self.listeners):
+            each()
 
     def bars(self, now: float) -> int:
         """How many bars there are at `now`, seconds of any steady clock."""
-        height = max(self._height(now, plane) for plane in range(2)) if self.passing or self.obstruction else 1.0
+        height = max(self._height(now, plane) for plane in range(2)) if not self.steady else 1.0
         return max(0, round(self._most * min(1.0, height)) - self.rain)
 
     def _height(self, now: float, plane: int) -> float:

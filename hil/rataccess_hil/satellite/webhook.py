@@ -89,9 +89,10 @@ def rockblock_json(message: MoMessage, **options: Any) -> Body:
     return _JSON, json.dumps(fields).encode()
 
 
-def lingo(message: MoMessage, *, topic: int | None = None) -> Body:
-    """A Cloudloop post, JSON (Lingo); with `topic` as an IMT message."""
+def lingo(message: MoMessage) -> Body:
+    """A Cloudloop post, JSON (Lingo), of an SBD or an IMT message."""
     header: dict[str, Any]
+    topic = message.topic
     if topic is None:
         header = {"sbd": _sbd_header(message)}
     else:
