@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from rataccess.cli.fleet import fleet_app
+from rataccess.cli.fleet_identity import DevEui, Imei, Lora, Notecard
 from rataccess.config.model import UrgencyName
 from rataccess.objects import ReceiptState, Service
 
@@ -87,11 +88,18 @@ def provision(
     fleet: Annotated[
         list[str] | None, typer.Option("--fleet", help="Fleet that the device joins; may be repeated.")
     ] = None,
+    deveui: DevEui = None,
+    imei: Imei = None,
+    lora: Lora = None,
+    notecard: Notecard = None,
 ) -> None:
     """Make a device's keys, tell both services, and print the identity as text and as a QR code."""
+    from rataccess.cli.fleet_identity import named
     from rataccess.cli.provision import default_folder, provision_device, show
 
-    show(provision_device(serial_number, folder or default_folder(serial_number), services, fleet or []))
+    names = named(deveui=deveui, imei=imei, lora=lora, notecard=notecard)
+    folder = folder or default_folder(serial_number)
+    show(provision_device(serial_number, folder, services, fleet or [], identities=names))
 
 
 @app.command()

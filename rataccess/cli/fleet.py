@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rataccess.cli.fleet_aside import aside_app
+from rataccess.cli.fleet_identity import add_identity_commands
 from rataccess.cli.fleet_store import DEFAULT, Config, Json, OneOf, at_each, on, settings_of
 from rataccess.config import UrgencyName
 from rataccess.errors import KeyStoreError, ObjectError
@@ -25,6 +26,7 @@ fleet_app = typer.Typer(
 env_app = typer.Typer(name="env", help="Environment variables of a fleet, or of one device.", no_args_is_help=True)
 fleet_app.add_typer(env_app)
 fleet_app.add_typer(aside_app)
+add_identity_commands(fleet_app)
 
 Serial = Annotated[str, typer.Argument(help="The device's serial number.")]
 Device = Annotated[str | None, typer.Option("--device", "-d", help="Of this device (its serial number).")]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import segno
@@ -17,7 +17,8 @@ from rataccess.errors import ConfigurationError, KeyStoreError
 from rataccess.keys import FileKeyStore
 from rataccess.objects import Service
 from rataccess.services.admin import check_name
-from rataccess.services.provisioning import add_device, entries
+from rataccess.services.identities import check_identity
+from rataccess.services.provisioning import add_device, entries, set_identities
 from rataccess.services.settings import load
 
 TEMPLATE = """\
@@ -57,6 +58,8 @@ class Provisioned:
     serial_number: str
     folder: Path
     kids: dict[Service, bytes]
+    oddities: list[str] = field(default_factory=list)
+    """What is odd about the names that networks are said to call it."""
 
     @property
     def identity(self) -> str:
@@ -64,14 +67,23 @@ class Provisioned:
         return json.dumps({"serial_number": self.serial_number, **{str(k): v.hex() for k, v in self.kids.items()}})
 
 
-def provision_device(serial_number: str, folder: Path, services: Path, fleets: Sequence[str] = ()) -> Provisioned:
-    """Make the device's folder (keys, `rataccess.toml`) and enrol it at both services of `services`.
+def provision_device(
+    serial_number: str,
+    folder: Path,
+    services: Path,
+    fleets: Sequence[str] = (),
+    *,
+    identities: Mapping[str, str | None] | None = None,
+) -> Provisioned:
+    """Make the device's folder (keys, `rataccess.toml`) and enrol it at both services of `services`, by the names that
+    networks call it (`identities`).
 
     What was interrupted before both services knew the device is taken up again.  Raises `KeyStoreError` where the folder
     holds a provisioned device, another device is meant, or a file can be read by others; and `ConfigurationError`.
     """
     for what, name in (("a device", serial_number), *(("a fleet", fleet) for fleet in fleets)):
         check_name(what, name)
+    names = {kind: check_identity(kind, name) for kind, name in (identities or {}).items() if name is not None}
     ports = {service: load(services, service).port for service in Service}  # checked before anything is made
     keys = _begun(serial_number, folder)
     if keys is None:
@@ -83,6 +95,7 @@ def provision_device(serial_number: str, folder: Path, services: Path, fleets: S
     }
     for service, kid in kids.items():
         keys.assign(service, kid)
+    odd = [each for service in Service if names for each in set_identities(services, service, serial_number, names)]
     text = TEMPLATE.format(
         serial_number=serial_number,
         serial=json.dumps(serial_number),
@@ -93,7 +106,7 @@ def provision_device(serial_number: str, folder: Path, services: Path, fleets: S
     configuration = folder / "rataccess.toml"
     if not configuration.exists():
         configuration.write_text(text, encoding="utf-8")
-    return Provisioned(serial_number, folder, kids)
+    return Provisioned(serial_number, folder, kids, list(dict.fromkeys(odd)))
 
 
 def default_folder(serial_number: str) -> Path:
@@ -138,5 +151,7 @@ def show(made: Provisioned) -> None:
     print(f"{made.serial_number} is provisioned; its folder is {made.folder}")
     for service, kid in made.kids.items():
         print(f"  {service}: kid {kid.hex()}")
+    for each in made.oddities:
+        print(f"note: {each}")
     print(made.identity)
     segno.make(made.identity, error="m").terminal(compact=True)

@@ -34,6 +34,8 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     identities: dict[str, Annotated[str, Meta(min_length=1, max_length=64)]] = {}
     """What networks call the device: `deveui` (16 hex digits), `imei` (15 digits), `lora` (private address), `notecard`
     (product and device).  Lower case."""
+    lorawan_app_key: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """The device's LoRaWAN AppKey, where this service is its network server too (`[[ways]]` of kind `semtech`)."""
 
     def __repr__(self) -> str:
         return f"<DeviceEntry {self.serial_number} kid={self.kid}{' revoked' if self.revoked else ''}>"

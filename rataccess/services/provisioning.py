@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import msgspec
 from rataccess.errors import ConfigurationError, KeyStoreError
 from rataccess.objects import Service
 from rataccess.services import admin, settings
+from rataccess.services.identities import check_identity, oddity
 from rataccess.services.keyfile import SECRET_BYTES, DeviceEntry, read_entries, write_entries
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import ServiceStore, is_shared, open_store, sqlite_path
@@ -95,6 +96,49 @@ def set_fleets(services_config: Config, service: Service, serial_number: str, fl
         admin.set_fleets(store, serial_number, fleets)
         if current.fleets:
             write_entries(path, [_without_fleets(each) if each is current else each for each in entries])
+
+
+def set_identities(
+    services_config: Config, service: Service, serial_number: str, identities: Mapping[str, str | None]
+) -> list[str]:
+    """Say what networks call the device: by kind the name, or `None` for none any more; kinds not named stay.
+
+    Returns what is odd about them, though allowed.  Raises `KeyStoreError` where the device is not enrolled or another one
+    has a name already, `ConfigurationError` for a name that cannot be.
+    """
+    checked = {kind: None if name is None else check_identity(kind, name) for kind, name in identities.items()}
+    found = _settings(services_config, service)
+    path = Path(found.keys)
+    with _locked(path):
+        entries, current = _enrolled(path, service, serial_number)
+        for kind, name in checked.items():
+            _refuse_taken(entries, current, kind, name)
+        merged = {**current.identities, **checked}
+        left = {kind: name for kind, name in sorted(merged.items()) if name is not None}
+        changed = msgspec.structs.replace(current, identities=left)
+        write_entries(path, [changed if each is current else each for each in entries])
+    return [odd for kind, name in checked.items() if name is not None and (odd := oddity(kind, name)) is not None]
+
+
+def set_app_key(services_config: Config, service: Service, serial_number: str, app_key: bytes | None) -> None:
+    """Keep the device's LoRaWAN AppKey at the service that is its network server too; `None` removes it.
+
+    Raises `KeyStoreError` where the device is not enrolled, `ConfigurationError` where the key has not 16 bytes.
+    """
+    if app_key is not None and len(app_key) != SECRET_BYTES:
+        raise ConfigurationError(f"an AppKey has {SECRET_BYTES} bytes, this one {len(app_key)}")
+    found = _settings(services_config, service)
+    path = Path(found.keys)
+    with _locked(path):
+        entries, current = _enrolled(path, service, serial_number)
+        changed = msgspec.structs.replace(current, lorawan_app_key=None if app_key is None else app_key.hex())
+        write_entries(path, [changed if each is current else each for each in entries])
+
+
+def _refuse_taken(entries: Sequence[DeviceEntry], current: DeviceEntry, kind: str, name: str | None) -> None:
+    for each in entries:
+        if each is not current and not each.revoked and name is not None and each.identities.get(kind) == name:
+            raise KeyStoreError(f"{kind} {name} is {each.serial_number}'s; a network's name is one device's")
 
 
 def move_fleets(services_config: Config, service: Service) -> int:

@@ -30,6 +30,7 @@ from rataccess.services.server import Server
 from rataccess.services.settings import ServerSettings, SolutionSettings
 from rataccess.services.store import NDJSON, ServiceStore, open_store
 from rataccess.services.storethread import StoreThread
+from rataccess.services.ways.ways import Ways
 
 if TYPE_CHECKING:
     from rataccess.services.api import ApiServer
@@ -45,6 +46,7 @@ class Running:
     receivers: Receivers | None = None
     calls: CallDesk | None = None
     api: ApiServer | None = None
+    ways: Ways | None = None
 
 
 def run(service: Service, config_path: Path, *, listening: Callable[[str, int], None] | None = None) -> None:
@@ -113,7 +115,7 @@ def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
     """All of it, none of it begun.  Raises one `ConfigurationError` that lists every part's mistakes."""
     server = Server(core, found.host, found.port)
     mistakes: list[str] = []
-    receivers = calls = api = None
+    receivers = calls = api = ways = None
     if isinstance(found, SolutionSettings):
         with _gathered(mistakes):
             receivers = Receivers(receivers_of(found), found.store, clock)
@@ -123,9 +125,17 @@ def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
             core.on_calls = calls.wake
     with _gathered(mistakes):
         api = _api(core.service, found, clock, receivers, calls)
+    with _gathered(mistakes):
+        ways = _ways(core, found, server, clock)
     if mistakes:
         raise refusal(mistakes)
-    return Running(server, receivers, calls, api)
+    return Running(server, receivers, calls, api, ways)
+
+
+def _ways(core: ServiceCore, found: ServerSettings, server: Server, clock: Clock) -> Ways | None:
+    if not found.ways:
+        return None
+    return Ways(core.service, found.ways, server, keys=found.keys, store=found.store, count=core.count, clock=clock)
 
 
 @contextlib.contextmanager
@@ -166,6 +176,9 @@ async def _start(parts: Running, found: ServerSettings, clock: Clock, stack: Asy
         parts.receivers.start()
     if parts.calls is not None:
         parts.calls.start()
+    if parts.ways is not None:
+        stack.push_async_callback(parts.ways.aclose)
+        await parts.ways.start()
     if parts.api is not None:
         await parts.api.start()
     if found.keep_records is not None:

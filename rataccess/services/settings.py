@@ -27,6 +27,8 @@ from rataccess.services.receivers.settings import ReceiverSettings
 from rataccess.services.receivers.settings import absolute as absolute_receiver
 from rataccess.services.schemas import SchemaSettings, templates
 from rataccess.services.secret import FromEnvironment
+from rataccess.services.ways.settings import WaySettings
+from rataccess.services.ways.settings import absolute as absolute_way
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -91,6 +93,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Largest CoAP message that is sent to a device; 1152 passes every IPv6 path (RFC 7252 section 4.6)."""
     push_for: Annotated[float, Meta(ge=0)] = 30.0
     """Seconds after a device was heard during which it is sent waiting records unasked."""
+    answer_dear_after: Annotated[float, Meta(ge=0)] = 3 * 3600.0
+    """Seconds that records may wait for their acknowledgement where each packet to the device costs (a satellite): what else
+    is sent there takes it along, and only then it goes alone."""
     partial_bytes: Annotated[int, Meta(ge=MIB)] = 32 * MIB
     """Most bytes of unfinished records kept for one device; its lowest unfinished record may always be completed."""
     sessions: Annotated[int, Meta(ge=16)] = 8192
@@ -107,6 +112,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Templates of devices whose schemas do not travel, by name."""
     api: ApiSettings | None = None
     """The HTTP interface; absent: there is none."""
+    ways: tuple[WaySettings, ...] = ()
+    """Ways in besides UDP."""
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
 
@@ -193,6 +200,7 @@ def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
     changes: dict[str, Any] = {"keys": str(folder / settings.keys)}
     if "://" not in settings.store:
         changes["store"] = str(folder / settings.store)
+    changes["ways"] = tuple(absolute_way(each, folder) for each in settings.ways)
     if settings.api is not None and settings.api.token_file is not None:
         changes["api"] = msgspec.structs.replace(settings.api, token_file=str(folder / settings.api.token_file))
     if isinstance(settings, SolutionSettings):

@@ -36,8 +36,10 @@ def device(store: ServiceStore, settings: ServerSettings, serial_number: str) ->
     enrolments = admin.list_devices(store, serial_number=serial_number)
     keys = _states(settings)
     *earlier, latest = enrolments
+    entry = keys.get(latest.kid)
     return {
         **_device(store, latest, keys),
+        "identities": {} if entry is None else dict(entry.identities),
         "records": latest.records,
         "objects": {
             name: json.loads(body_as_json(value))

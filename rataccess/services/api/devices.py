@@ -38,6 +38,7 @@ class Devices:
         add(router, "GET", "/v1/devices", self.list_devices, models.DeviceList)
         add(router, "GET", one, self.get_device, models.DeviceDetail)
         add(router, "PUT", f"{one}/fleets", self.set_fleets, models.Fleets)
+        add(router, "PUT", f"{one}/identities", self.set_identities, models.IdentitiesKept)
         add(router, "POST", f"{one}/inbound", self.enqueue_inbound, models.Accepted, 202)
         add(router, "PUT", f"{one}/objects/{{name}}", self.put_object, models.Accepted, 202)
         add(router, "POST", f"{one}/packets", self.send_packet, None, 202)
@@ -76,6 +77,16 @@ class Devices:
 
         await context.do(work)
         return answer({"fleets": fleets})
+
+    async def set_identities(self, serial_number: SerialNumber, body: models.Identities) -> Response:
+        """Say what networks call the device: for ways in."""
+        context, names = self._context, body.model_dump(exclude_unset=True)
+
+        def work(store: ServiceStore) -> list[str]:
+            view.must_be_known(store, serial_number)
+            return provisioning.set_identities(context.settings, context.service, serial_number, names)
+
+        return answer({"oddities": await context.do(work)})
 
     async def enqueue_inbound(self, serial_number: SerialNumber, body: models.Inbound) -> Response:
         """Have an object delivered to the application on the device, once."""

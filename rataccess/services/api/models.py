@@ -29,6 +29,21 @@ class Fleets(_Body):
     """In order: of two fleets' values for a variable the later fleet's holds."""
 
 
+class Identities(_Body):
+    """What networks call a device; null: nothing any more.  Those not named stay."""
+
+    deveui: Annotated[str | None, Field(max_length=64)] = None
+    imei: Annotated[str | None, Field(max_length=64)] = None
+    lora: Annotated[str | None, Field(max_length=64)] = None
+    notecard: Annotated[str | None, Field(max_length=64)] = None
+
+
+class IdentitiesKept(BaseModel):
+    """What is odd about them, though allowed."""
+
+    oddities: list[str]
+
+
 class Variables(_Body):
     """Environment variables to set; null removes one."""
 
@@ -126,6 +141,8 @@ class Enrolment(BaseModel):
 class DeviceDetail(Device):
     """One device."""
 
+    identities: dict[str, str]
+    """What networks call it, by kind."""
     records: int
     objects: dict[str, Any]
     """Named objects that the device has put."""

@@ -1,19 +1,13 @@
 """The HTTP interface as a server, in the service's own event loop.
 
-Rules of this file: socket, token, start and end.  uvicorn's signal handlers stay off: the service minds the signals.
+Rules of this file: token, start and end; the socket is the web server's.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import uvicorn
 
 from rataccess.clock import Clock
 from rataccess.errors import ConfigurationError
@@ -26,15 +20,12 @@ from rataccess.services.receivers import Receivers
 from rataccess.services.secret import reveal
 from rataccess.services.settings import ApiSettings, ServerSettings
 from rataccess.services.storethread import StoreThread
-
-logger = logging.getLogger("rataccess.services.api")
+from rataccess.services.webserver import WebServer
 
 SHORTEST_TOKEN = 16
 """Characters: of random letters and digits these are 95 bits."""
 MOST_AT_ONCE = 64
 """Requests under way; one more is answered 503."""
-LONGEST_HEAD = 16 * 1024
-"""Bytes of a request's line and headers."""
 
 
 class ApiServer:
@@ -57,9 +48,9 @@ class ApiServer:
         self._store = StoreThread(settings.store, "api")
         context = Context(service, settings, self._store, receivers, calls)
         self.app = Guard(make_app(context, clock), token, settings.api.body_limit)
-        self._socket: socket.socket | None = None
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._server = WebServer(
+            self.app, self._settings.host, self._settings.port, most_at_once=MOST_AT_ONCE, what="HTTP interface"
+        )
 
     def __repr__(self) -> str:
         return f"<ApiServer {self._settings.host} {self._settings.port}>"
@@ -67,58 +58,16 @@ class ApiServer:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on."""
-        assert self._socket is not None
-        name = self._socket.getsockname()
-        return name[0], name[1]
+        return self._server.address
 
     async def start(self) -> None:
         """Listen.  Raises `ConfigurationError` where the address cannot be had."""
-        self._socket = _listen(self._settings.host, self._settings.port)
-        self._server = _Server(
-            uvicorn.Config(
-                self.app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                http="h11",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=MOST_AT_ONCE,
-                timeout_keep_alive=5,
-                timeout_graceful_shutdown=3,
-                h11_max_incomplete_event_size=LONGEST_HEAD,
-            )
-        )
-        self._task = asyncio.create_task(self._server.serve([self._socket]), name="administration interface")
-        await self._server.listening.wait()
-        logger.info("HTTP interface listens on %s port %d (TCP)", *self.address)
+        await self._server.start()
 
     async def aclose(self) -> None:
         """Finish what is under way and stop.  Idempotent."""
-        if self._task is not None and self._server is not None:
-            self._server.should_exit = True
-            await self._task
-            self._task = None
-        if self._socket is not None:
-            self._socket.close()
+        await self._server.aclose()
         await self._store.aclose()
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals alone, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 def read_token(settings: ApiSettings, key: str, environ: Mapping[str, str] | None = None) -> str:
@@ -145,19 +94,3 @@ def _from_file(path: Path) -> str:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} holds no token: it is not plain text") from error
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    result = socket.socket(
-        family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP
-    )  # or asyncio delays answers
-    try:
-        result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        result.bind((host, port))
-        result.setblocking(False)
-        result.listen(128)
-    except OSError as error:
-        result.close()
-        raise ConfigurationError(f"cannot listen on {host} port {port} (TCP): {error.strerror or error}") from error
-    return result

@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rataccess.errors import ConfigurationError, MissingExtra, ReceiverDown, RecordRefused
 from rataccess.objects import Service
@@ -168,7 +168,22 @@ class _ClosedWhenRefused(ssl.SSLSocket):
             raise
 
 
-def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
+class Tls(Protocol):
+    """What settings say of a connection's TLS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def ca_file(self) -> str | None: ...
+    @property
+    def certificate_file(self) -> str | None: ...
+    @property
+    def key_file(self) -> str | None: ...
+
+
+def tls_context(settings: Tls, what: str = "receiver") -> ssl.SSLContext | None:
     """The connection's TLS; raises `ConfigurationError` where a file of it cannot be used."""
     if not settings.tls:
         return None
@@ -178,7 +193,7 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
         if settings.certificate_file is not None:
             context.load_cert_chain(settings.certificate_file, settings.key_file)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"receiver {settings.name}: its certificates cannot be read: {error}") from error
+        raise ConfigurationError(f"{what} {settings.name}: its certificates cannot be read: {error}") from error
     return context
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from rataccess.errors import ReceiverDown
-from rataccess.services.receivers.settings import MqttSettings
 
 _QUIET = logging.getLogger("rataccess.services.mqtt")
 _QUIET.setLevel(logging.CRITICAL)  # the library's own lines; what matters of them is in the errors
@@ -24,12 +23,36 @@ LARGEST_PACKET = 268_435_455
 """Bytes of one packet where the broker names no limit (MQTT 5.0 section 2.1.4)."""
 
 
+class Broker(Protocol):
+    """What settings say of a broker, be it that of a receiver or of a way in."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def client_id(self) -> str | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def batch(self) -> int: ...
+
+
 class Client(aiomqtt.Client):
     """One connection; not used again after it."""
 
     def __init__(
-        self, settings: MqttSettings, username: str | None, password: str | None, tls: ssl.SSLContext | None
+        self,
+        settings: Broker,
+        username: str | None,
+        password: str | None,
+        tls: ssl.SSLContext | None,
+        *,
+        keep_session: bool | None = None,
     ) -> None:
+        """`keep_session`: whether the broker keeps what comes while we are away (MQTT 3.1.1 section 3.1.2.4)."""
         super().__init__(
             settings.host,
             settings.port or (1883 if tls is None else 8883),
@@ -40,6 +63,7 @@ class Client(aiomqtt.Client):
             protocol=aiomqtt.ProtocolVersion.V5 if settings.version == "5" else aiomqtt.ProtocolVersion.V311,
             timeout=settings.timeout,
             tls_context=tls,
+            clean_session=None if keep_session is None else not keep_session,
         )
         self.pending_calls_threshold = settings.batch
         self.refusals: list[Any] = []

@@ -1,0 +1,79 @@
+"""The gateways: where each can be reached, and how much it has been on the air.
+
+Rules of this file: values and arithmetic; times are given, in seconds of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from rataccess.lorawan.regions import Region
+
+HOUR = 3600.0
+"""What a duty cycle is measured over (EN 300 220-1 clause 5.4.1)."""
+SILENT = 90.0
+"""Seconds after which a gateway that asks for nothing cannot be sent to: the forwarder asks every 5 to 10 s."""
+MOST_GATEWAYS = 256
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One gateway."""
+
+    eui: str
+    address: Any = None
+    """Where it last asked for downlinks from."""
+    version: int = 2
+    asked_at: float = float("-inf")
+    spent: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    """Begin and length of transmissions in the last hour, by sub-band."""
+
+    def reachable(self, now: float) -> bool:
+        """Whether a downlink can be given to it."""
+        return self.address is not None and now - self.asked_at <= SILENT
+
+    def may_send(self, region: Region, frequency: int, airtime: float, now: float) -> bool:
+        """Whether the law's duty cycle leaves room for `airtime` seconds."""
+        if not region.bands:
+            return True
+        band = region.band(frequency)
+        if band is None:
+            return False  # nothing is allowed there
+        spent = self.spent.setdefault(band.name, deque())
+        while spent and spent[0][0] + spent[0][1] < now - HOUR:
+            spent.popleft()
+        return sum(length for _, length in spent) + airtime <= band.share * HOUR
+
+    def charge(self, region: Region, frequency: int, airtime: float, at: float) -> None:
+        """It is sending for so long."""
+        band = region.band(frequency)
+        if band is not None:
+            self.spent.setdefault(band.name, deque()).append((at, airtime))
+
+    def refund(self, region: Region, frequency: int, airtime: float, at: float) -> None:
+        """It did not, after all."""
+        band = region.band(frequency)
+        spent = self.spent.get(band.name) if band is not None else None
+        if spent is not None and (at, airtime) in spent:
+            spent.remove((at, airtime))
+
+
+class Gateways:
+    """Those that were heard, the latest of them."""
+
+    def __init__(self, known: frozenset[str] | None) -> None:
+        """`known`: the EUIs that are listened to; `None`: any."""
+        self._known = known
+        self._by_eui: OrderedDict[str, Gateway] = OrderedDict()
+
+    def heard(self, eui: str) -> Gateway | None:
+        """The gateway with that EUI; `None` where it is not listened to."""
+        if self._known is not None and eui not in self._known:
+            return None
+        found = self._by_eui.setdefault(eui, Gateway(eui))
+        self._by_eui.move_to_end(eui)
+        while len(self._by_eui) > MOST_GATEWAYS:
+            self._by_eui.popitem(last=False)
+        return found

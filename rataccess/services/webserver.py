@@ -1,0 +1,92 @@
+"""uvicorn in the service's own event loop: the HTTP interface, and web-hooks of providers.
+
+Rules of this file: socket, start and end.  uvicorn's signal handlers stay off: the service minds the signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from rataccess.services.sockets import listen_tcp
+
+logger = logging.getLogger("rataccess.services")
+
+LONGEST_HEAD = 16 * 1024
+"""Bytes of a request's line and headers."""
+
+
+class WebServer:
+    """Between `start` and `aclose`."""
+
+    def __init__(self, app: Any, host: str, port: int, *, most_at_once: int, what: str) -> None:
+        """`app` is an ASGI application; `most_at_once` requests are under way, one more is answered 503."""
+        self._app, self._host, self._port = app, host, port
+        self._most, self._what = most_at_once, what
+        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<WebServer {self._what} {self._host} {self._port}>"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on."""
+        assert self._socket is not None
+        name = self._socket.getsockname()
+        return name[0], name[1]
+
+    async def start(self) -> None:
+        """Listen.  Raises `ConfigurationError` where the address cannot be had."""
+        self._socket = listen_tcp(self._host, self._port)
+        self._server = _Server(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                http="h11",
+                ws="none",
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=self._most,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=3,
+                h11_max_incomplete_event_size=LONGEST_HEAD,
+            )
+        )
+        self._task = asyncio.create_task(self._server.serve([self._socket]), name=self._what)
+        await self._server.listening.wait()
+        logger.info("%s listens on %s port %d (TCP)", self._what, *self.address)
+
+    async def aclose(self) -> None:
+        """Finish what is under way and stop.  Idempotent."""
+        if self._task is not None and self._server is not None:
+            self._server.should_exit = True
+            await self._task
+            self._task = None
+        if self._socket is not None:
+            self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals alone, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
