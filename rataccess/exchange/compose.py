@@ -26,11 +26,14 @@ from rataccess.wire import (
     TIME,
     USUAL_ANSWER,
     MessageBuilder,
+    Reach,
 )
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
 
+MOST_SPREAD = 0x7FFF
+"""How far the highest number sent may be above the service's floor for the usual 16 bits to tell them apart."""
 HEADS = ((64, 16, True), (8, 1, True), (2, 1, False), (0, 0, False))
 """What a message may say besides records, from most to least: ranges acknowledged (0 for no acknowledgement), unfinished
 objects told of, and whether the link is named.  A small packet says less, so that records find room; the last says nothing
@@ -61,7 +64,7 @@ class Composer:
 
         Raises `StoreError` where records cannot be read; nothing is taken out of staging then.
         """
-        news, overhead = self._exchange.ledger.news, self._context.overhead
+        news, overhead = self._exchange.ledger.news, self.overhead(lane)
         wanted = lane.probe or self.has_news(lane)
         best: Draft | None = None
         for said, builder, least in self._heads(lane, mtu - overhead, mtu):
@@ -82,9 +85,14 @@ class Composer:
         exchange = self._exchange
         return exchange.ledger.urgent and exchange.in_use(lane.link) and exchange.free(lane.link)
 
-    def packet_room(self, mtu: int) -> int:
+    def overhead(self, lane: Lane) -> int:
+        """What protection adds to a body over that link, in bytes."""
+        compact = self._exchange.compact(lane.link)
+        return self._context.compact_overhead if compact else self._context.overhead
+
+    def packet_room(self, lane: Lane, mtu: int) -> int:
         """Bytes of the largest application packet in a message of `mtu` bytes; below 0 where none fits."""
-        room = mtu - self._context.overhead - 2  # the map and its key; then a byte string (RFC 8949 section 3)
+        room = mtu - self.overhead(lane) - 2  # the map and its key; then a byte string (RFC 8949 section 3)
         return max(min(room - head, most) for head, most in ((1, 23), (2, 255), (3, 65_535)))
 
     def packet(self, data: bytes) -> bytes:
@@ -95,7 +103,8 @@ class Composer:
         """The body of an answer to a request of the service's own, as it fits the link."""
         exchange = self._exchange
         hints = exchange.access.links[link].link.hints
-        limit = max(0, (hints.mtu if hints else USUAL_ANSWER) - self._context.overhead - 8)  # a token of up to 8 bytes
+        # a token of up to 8 bytes, or another head
+        limit = max(0, (hints.mtu if hints else USUAL_ANSWER) - self._context.overhead - 8)
         for ranges, partials, _ in HEADS:
             told = exchange.inflow.partial(partials)
             control: dict[int, Any] = {PARTIAL: told} if told else {}
@@ -117,19 +126,20 @@ class Composer:
         """What may be said, from most to least, as far as it fits, each with a builder that has said it, and with the
         least byte range worth a message of its own: where nothing more can be left out, any."""
         exchange = self._exchange
-        sizes, naming = set[int](), self._naming(lane)
+        sizes, naming, compact = set[int](), self._naming(lane), exchange.compact(lane.link)
         for ranges, partials, named in HEADS:
             said = set(exchange.ledger.news)
             if named and naming:
                 said.add("link")
             if not ranges:
                 said = set()
-            elif not lane.told_path:
+            elif not lane.told_path and not compact:
                 said.add("path")
             builder = MessageBuilder(
                 limit,
-                floor=exchange.ledger.peer_floor,
+                floor=self._floor(lane),
                 now=exchange.wall(),
+                dense=self._reach(lane),
                 acknowledged=exchange.inflow.received if "acknowledge" in said else None,
                 control=self._control(lane, mtu, said, partials),
                 most_ranges=ranges,
@@ -141,8 +151,26 @@ class Composer:
                 return
 
     def _naming(self, lane: Lane) -> bool:
-        """Whether the link may be named: until the service has heard it, and where that costs in one request at a time."""
+        """Whether the link may be named: until the service has heard it, and where that costs in one request at a time.  In
+        compact form never: the way in knows it."""
+        if self._exchange.compact(lane.link):
+            return False
         return not lane.told_link and (not lane.naming or self._exchange.free(lane.link))
+
+    def _floor(self, lane: Lane) -> int | None:
+        """What numbers are told against, where the service can read a short one: in compact form only while its window is
+        known to be near, and nothing sent is so far ahead that one could be taken for another."""
+        ledger = self._exchange.ledger
+        if not self._exchange.compact(lane.link) or ledger.peer_floor is None:
+            return ledger.peer_floor
+        near = ledger.highest - ledger.peer_floor < MOST_SPREAD and self._context.within_reach
+        return ledger.peer_floor if near else None
+
+    def _reach(self, lane: Lane) -> Reach | None:
+        """For dense forms, where the link takes them."""
+        if not self._exchange.compact(lane.link):
+            return None
+        return Reach(self._floor(lane), self._exchange.ledger.highest, self._exchange.wall())
 
     def _control(self, lane: Lane, mtu: int, said: set[str], partials: int) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
@@ -167,7 +195,7 @@ class Composer:
     def _fill(self, lane: Lane, builder: MessageBuilder, least: int, overhead: int) -> tuple[list[Part], bool]:
         """Put records in; returns them, and whether one found no room."""
         exchange, sender = self._exchange, self._exchange.sender
-        filling = Filling(builder, least, exchange.ledger.peer_floor, exchange.wall())
+        filling = Filling(builder, least, self._floor(lane), exchange.wall(), self._reach(lane))
         return self._filler.fill(
             filling,
             lambda urgency: sender.carries(lane, urgency),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from rataccess.access import Access
 from rataccess.clock import Clock
@@ -23,15 +22,16 @@ from rataccess.exchange.compose import Composer
 from rataccess.exchange.flights import LATEST, Flight, Flights
 from rataccess.exchange.housekeeping import Housekeeping
 from rataccess.exchange.inbound import Inflow
-from rataccess.exchange.lane import Lane
+from rataccess.exchange.lane import MOST_PAUSE, MOST_PAUSE_DEAR, Lane
 from rataccess.exchange.ledger import Ledger
+from rataccess.exchange.observer import Observer
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
 from rataccess.exchange.sending import Sender
 from rataccess.exchange.staging import Staging, new_record
 from rataccess.objects import Service, Urgency
 from rataccess.policy import Demand, refusal
 from rataccess.security import SecureContext
-from rataccess.store import Inbound, NewRecord, Store
+from rataccess.store import NewRecord, Store
 from rataccess.template import TemplateBook
 from rataccess.transport import Downlink
 
@@ -40,6 +40,8 @@ REFUSED_IN_A_ROW = 2
 WRITTEN_WITHIN = 0.5
 """Seconds from an acknowledgement to a commit of its own, where none comes along: each wears the flash, and costs more than
 all else that a record needs."""
+MORE_AFTER = 60.0
+"""Seconds after which the rest of what a service has is asked for where air time is dear: what else goes up brings it."""
 ROOM_EVERY = 2.0
 """Seconds between looks whether an inbox that was full has room again."""
 PATIENCE = 0.2
@@ -50,31 +52,6 @@ after 1)."""
 def replay_key(service: Service) -> str:
     """Where the store keeps the replay window of a service's own requests."""
     return f"replay/{service}"
-
-
-class Observer(Protocol):
-    """What an exchange tells the floor above."""
-
-    def records_sent(self, numbers: Sequence[int]) -> None:
-        """They left the device for the first time or again."""
-
-    def records_delivered(self, numbers: Sequence[int]) -> None:
-        """The service has them; the store is about to write that down."""
-
-    def records_handed_over(self, numbers: Sequence[int]) -> None:
-        """The operator has them, whole."""
-
-    def objects_arrived(self, objects: Sequence[Inbound]) -> None:
-        """They are in the inbox."""
-
-    def time_told(self, wall: float) -> None:
-        """The service says that it is `wall` (seconds since 1970) now."""
-
-    def packet_arrived(self, data: bytes) -> None:
-        """An application packet, which nobody keeps or repeats."""
-
-    def definitions_wanted(self, asked: Sequence[int]) -> None:
-        """The service asks to be told these again: schemas by id, names of queues as -1 - id."""
 
 
 class Exchange:
@@ -301,13 +278,23 @@ class Exchange:
         if not flight.live or self._closed:
             return
         self._ground(flight)
-        flight.lane.overdue(flight.sent_at, self._clock.monotonic(), timeout, self.jitter())
+        most = MOST_PAUSE_DEAR if self.compact(flight.lane.link) else MOST_PAUSE
+        flight.lane.overdue(flight.sent_at, self._clock.monotonic(), min(timeout, MOST_PAUSE), self.jitter(), most)
         self.access.overdue(flight.lane.link, self.service, flight.sent_at)
         self.wake()
 
     def jitter(self) -> float:
         """A factor around 1, so that devices do not go in step."""
         return 0.75 + self._random.random() / 2
+
+    def outrun(self, answered: Flight) -> None:
+        """In compact form an answer acknowledges all that came before: what was sent earlier over the same link, and is
+        not acknowledged, was lost."""
+        if answered.identity.compact is None:
+            return
+        for flight in self.flights.over(answered.lane):
+            if flight.identity.compact is not None and flight.sent_at < answered.sent_at:
+                self._ground(flight)
 
     # --- what access tells ---------------------------------------------------------------------------------------------
 
@@ -355,6 +342,14 @@ class Exchange:
             lane.probe = True
             lane.wake.set()
 
+    def ask_for_more(self, link: str) -> None:
+        """The service has more than fits an answer.  Where air time is dear, the next request may well bring it."""
+        hints = self.access.links[link].link.hints
+        if hints is None or not hints.compact:
+            self.probe(link)
+        elif not hints.acknowledges_handover:  # there it comes by itself, or with what the operator takes next
+            self._later("more", MORE_AFTER, lambda: self.probe(link) if self.affords(link, None) else None)
+
     # --- what composer and reception ask -------------------------------------------------------------------------------
 
     def base(self) -> int:
@@ -372,6 +367,11 @@ class Exchange:
     def free(self, link: str) -> bool:
         """Whether a packet over `link` costs nothing."""
         return self.access.links[link].free
+
+    def compact(self, link: str) -> bool:
+        """Whether packets over `link` travel in compact form."""
+        hints = self.access.links[link].link.hints
+        return hints is not None and hints.compact
 
     def affords(self, link: str, max_cost: float | None) -> bool:
         """Whether a packet of hardly any bytes over `link` costs no more than that, and its budget has room for it."""

@@ -17,7 +17,7 @@ from rataccess.errors import ObjectError, TemplateError
 from rataccess.exchange.staging import MOST_URGENT_FIRST, Outgoing, Part, Place, Staging
 from rataccess.objects import Urgency, decode
 from rataccess.template import MOST_RECORDS, Template, TemplateBook
-from rataccess.wire import MessageBuilder, fit_block, fragment
+from rataccess.wire import MessageBuilder, Reach, encode_block, fit_block, fragment
 
 LEAST_RANGE = 16
 """A byte range smaller than this is left for the next packet, unless it is the rest of an object."""
@@ -63,6 +63,8 @@ class Filling:
     """The smallest byte range worth a message of its own."""
     floor: int | None
     now: float
+    reach: Reach | None = None
+    """Where the message goes in compact form: a record that is alone in it may take a dense one."""
     parts: list[Part] = field(default_factory=list)
     held: list[Outgoing] = field(default_factory=list)
     """Taken out of staging, and not in the message yet."""
@@ -183,26 +185,44 @@ class Filler:
         room = builder.room_left - later
         if room < LEAST_ROOM:
             return 0
-        fitted = fit_block(
-            [item.wire for item in items],
-            [item.value for item in items],
-            template,
-            floor=filling.floor,
-            now=filling.now,
-            limit=room,
-        )
-        if fitted is None:
+        packed = self._fit(filling, template, items, room)
+        if packed is None:
             return self._unpacked(filling, template, items[0])
-        count, block = fitted
-        if self._plain_is_smaller(filling, items[:count], len(block)):
+        count, block, lone = packed
+        size = len(block if lone is None else lone)
+        if self._plain_is_smaller(filling, items[:count], size):
             return self._add_each(filling, items[:count])
-        if not builder.add_block(block):
+        if not builder.add_block(block, lone):
             return 0
-        self._took[kind] = len(block) / count
+        self._took[kind] = size / count
         filling.parts += [(item, 0, 0) for item in items[:count]]
         for item in items[:count]:
             item.value = None
         return count
+
+    def _fit(
+        self, filling: Filling, template: Template, items: Sequence[Outgoing], room: int
+    ) -> tuple[int, bytes, bytes | None] | None:
+        """How many records make a block of at most `room` bytes, that block, and the dense form where it is of one that may
+        be the only one in its message; `None` where not even one fits."""
+        records, values = [item.wire for item in items], [item.value for item in items]
+        fitted = fit_block(records, values, template, floor=filling.floor, now=filling.now, limit=room)
+        if filling.reach is None or (fitted is not None and fitted[0] > 1):
+            return None if fitted is None else (*fitted, None)
+        lone = self._dense(filling, template, items[0])
+        if fitted is not None:
+            return (*fitted, lone)
+        block = None
+        if lone is not None:
+            block = encode_block(records[:1], values[:1], template, floor=filling.floor, now=filling.now)
+        return None if block is None else (1, block, lone)
+
+    def _dense(self, filling: Filling, template: Template, item: Outgoing) -> bytes | None:
+        try:
+            columns = template.pack_columns([item.value])
+        except (TemplateError, ObjectError):
+            return None
+        return filling.builder.packed(item.wire, columns)
 
     def _unpacked(self, filling: Filling, template: Template, item: Outgoing) -> int:
         """Not even the first record went into a block: plain where it does not fit its template or an empty message."""
@@ -217,7 +237,8 @@ class Filler:
     def _plain_is_smaller(self, filling: Filling, items: Sequence[Outgoing], size: int) -> bool:
         if sum(len(item.record.body) for item in items) > size:
             return False
-        trial = MessageBuilder(filling.builder.room_left, floor=filling.floor, now=filling.now)
+        lone = None if filling.builder.count else filling.reach
+        trial = MessageBuilder(filling.builder.room_left, floor=filling.floor, now=filling.now, dense=lone)
         return all(trial.add(item.wire) for item in items) and trial.size <= size
 
     def _add(self, filling: Filling, item: Outgoing) -> bool:
@@ -232,9 +253,9 @@ class Filler:
             if builder.count:
                 return False  # it may well fit whole into the next packet
         start, end = item.split()[0]
-        size = min(builder.room(item.wire), end - start)
+        size = min(builder.room(item.wire, told=item.told), end - start)
         worth = min(LEAST_RANGE if builder.count else filling.least, end - start)
-        if size < worth or not builder.add(fragment(item.wire, start, size)):
+        if size < worth or not builder.add(fragment(item.wire, start, size), told=item.told):
             self._unsplit(item)
             return False
         filling.parts.append((item, start, start + size))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Part
-from rataccess.security import RequestIdentity
+from rataccess.objects import Urgency
+from rataccess.security import RequestIdentity, low_bits
 
 MOST_LATE = 512
 """Overdue requests whose late answer is still taken; the oldest go first."""
@@ -40,6 +41,11 @@ class Flight:
     """When it is overdue (event loop's clock)."""
     handed: bool = False
     """Whether the operator took it: what the service does not hold yet may still be on its way."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it carries what should arrive soon."""
+        return any(item.record.urgency >= Urgency.PROMPT for item, _, _ in self.parts)
 
     @property
     def numbers(self) -> list[int]:
@@ -122,6 +128,16 @@ class Flights:
     def find(self, token: bytes) -> Flight | None:
         """The request with that token."""
         return self._flights.get(token)
+
+    def compact(self, low: int) -> list[Flight]:
+        """The requests in compact form that an answer with those low bits may belong to, the newest first: nearly always
+        one, but what an operator took long ago may still be answered."""
+        wanted = [
+            each
+            for each in self._flights.values()
+            if each.identity.compact is not None and low_bits(each.identity.sequence_number) == low
+        ]
+        return wanted[::-1]
 
     def over(self, lane: Lane) -> list[Flight]:
         """What is in flight over one link."""

@@ -16,6 +16,8 @@ URGENT_EXTRA = 4
 """An urgent record does not wait for a window that others have filled."""
 MOST_PAUSE = 30.0
 """Seconds between attempts over a link that answers nothing."""
+MOST_PAUSE_DEAR = 900.0
+"""The same where air time is dear."""
 
 LEAST_PAUSE = 0.001
 """Seconds: a shorter rest would end before the clock has moved, again and again."""
@@ -57,7 +59,7 @@ class Lane:
         self.window = min(MOST_WINDOW, self.window + 1)
         self.silent, self.not_before = 0, 0.0
 
-    def overdue(self, sent_at: float, now: float, timeout: float, jitter: float) -> None:
+    def overdue(self, sent_at: float, now: float, timeout: float, jitter: float, most: float = MOST_PAUSE) -> None:
         """A request sent at `sent_at` was not answered in time; one burst counts once.
 
         Where a later request was answered, one packet was lost: smaller steps will do.  Else ask seldom, and ever less.
@@ -69,7 +71,7 @@ class Lane:
         if self.answered_at >= sent_at:
             return
         self.silent += 1
-        self.not_before = now + min(MOST_PAUSE, timeout * 2.0 ** min(self.silent - 1, 12)) * jitter
+        self.not_before = now + min(most, timeout * 2.0 ** min(self.silent - 1, 12)) * jitter
 
     def in_vain(self, now: float, jitter: float) -> None:
         """An answer acknowledged nothing of what it answers: the service cannot take it now; ask ever less often."""

@@ -39,6 +39,8 @@ class Ledger:
         """Records that the operator has, by number: the queue id to be confirmed with them, or 0."""
         self.peer_floor: int | None = None
         """Up to where the service has acknowledged, as it said last."""
+        self.highest = store.last_number(service)
+        """No record with a higher number was ever sent."""
         self._floor_told_at = float("-inf")
         self._told = NumberSet()
         """What the service has acknowledged, as far as it was looked at."""
@@ -158,6 +160,7 @@ class Ledger:
             if flight.handed:
                 continue
             spans = _spans(held.get(item.record.number), len(item.record.body))
+            item.told = bool(spans)
             has_it = bool(end) and any(low <= start and end <= high for low, high in spans)
             took = took or has_it
             if item.flights == 0 and end and spans:

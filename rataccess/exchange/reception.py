@@ -14,7 +14,8 @@ from rataccess.access import Kind
 from rataccess.clock import EARLIEST_PLAUSIBLE
 from rataccess.errors import ObjectError, ProtectionFailed, RataccessError, SecurityError, StoreError
 from rataccess.exchange.flights import Flight
-from rataccess.security import BAD_REQUEST, CHANGED, Request, SecureContext, peek
+from rataccess.security import BAD_REQUEST, CHANGED, Request, Response, SecureContext, peek, read_compact
+from rataccess.security.coap import refuse
 from rataccess.transport import Packet
 from rataccess.wire import BASE, MORE, PACKET, PARTIAL, TIME, WANTED, Message, decode_message
 
@@ -48,6 +49,9 @@ class Reception:
     def take(self, link: str, data: bytes) -> None:
         """A packet for this service's context: an answer, or a request of the service's own."""
         try:
+            if self._exchange.compact(link):
+                self._take_compact(link, data)
+                return
             header = peek(data)
             if header.kind == "request":
                 self._serve(link, self._context.unprotect_request(data))
@@ -59,6 +63,23 @@ class Reception:
         except (StoreError, SecurityError) as error:
             _log.warning("%s over %s: what came was not kept: %s", self._exchange.service, link, error)
 
+    def _take_compact(self, link: str, data: bytes) -> None:
+        header = read_compact(data)
+        if header.service is not self._exchange.service:
+            refuse("a packet of the other service")
+        if not header.response:
+            self._serve(link, self._context.unprotect_compact(data))
+            return
+        assert header.low is not None
+        for flight in self._exchange.flights.compact(header.low):
+            try:
+                response = self._context.unprotect_compact_response(data, flight.identity)
+            except ProtectionFailed:
+                continue
+            self._answered(link, flight, response)
+            return
+        refuse("an answer to nothing")
+
     # --- answers -------------------------------------------------------------------------------------------------------
 
     def _answer(self, link: str, token: bytes, data: bytes) -> None:
@@ -67,13 +88,17 @@ class Reception:
         if flight is None:
             self.dropped += 1
             return
-        response = self._context.unprotect_response(data, flight.identity)
+        self._answered(link, flight, self._context.unprotect_response(data, flight.identity))
+
+    def _answered(self, link: str, flight: Flight, response: Response) -> None:
+        exchange = self._exchange
         now, live = exchange.monotonic(), flight.live
         if live:
             exchange.flights.land(flight)
             flight.lane.answered(now)
         exchange.flights.answered(flight)
-        message = self._read(response.body) if response.code == CHANGED else None
+        compact = flight.identity.compact is not None
+        message = self._read(response.body, compact=compact) if response.code == CHANGED else None
         if message is None:
             self._complain(flight, response.code, live)
             exchange.look(flight.lane)
@@ -81,12 +106,13 @@ class Reception:
         flight.lane.told(flight.flags)
         measured = live and link == flight.lane.link
         exchange.access.answered(link, exchange.service, now - flight.sent_at if measured else None)
-        bare = not response.body  # a service that says only 2.04
+        bare = not response.body and not compact  # a service that says only 2.04
         if bare:
             exchange.ledger.taken(flight, link, live)
         try:
             self._apply(message, link, flight)
             self._take(message, link)
+            exchange.outrun(flight)
         finally:
             if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
                 flight.lane.fruitless = 0
@@ -94,9 +120,10 @@ class Reception:
                 flight.lane.in_vain(now, exchange.jitter())
             exchange.look(flight.lane)
 
-    def _read(self, body: bytes) -> Message | None:
+    def _read(self, body: bytes, *, compact: bool) -> Message | None:
+        floor = self._exchange.inflow.received.floor
         try:
-            return decode_message(body, floor=self._exchange.inflow.received.floor, now=self._exchange.wall())
+            return decode_message(body, floor=floor, now=self._exchange.wall(), compact=compact)
         except ObjectError as error:
             self.dropped += 1
             _log.warning("%s: a genuine message that is malformed: %s", self._exchange.service, error)
@@ -142,7 +169,7 @@ class Reception:
             if exchange.inflow.full:
                 exchange.look_for_room()
         if message.control.get(MORE) is True and not (exchange.inflow.full and not exchange.free(link)):
-            exchange.probe(link)  # more of what finds no room is not worth a paid question
+            exchange.ask_for_more(link)  # more of what finds no room is not worth a paid question
 
     # --- requests of the service's own ---------------------------------------------------------------------------------
 
@@ -150,12 +177,15 @@ class Reception:
         """Apply it, then answer it."""
         exchange = self._exchange
         exchange.access.answered(link, exchange.service, None)
-        message, code, body = self._read(request.body), BAD_REQUEST, b""
+        compact = request.identity.compact is not None
+        message, code, body = self._read(request.body, compact=compact), BAD_REQUEST, b""
         if message is not None:
             self._apply(message, link, None)
             self._take(message, link)
             code, body = CHANGED, exchange.composer.acknowledgement(link)
         exchange.keep_replay_window()
+        if compact and not exchange.free(link):
+            return  # what it brought is acknowledged with the next request that goes anyway
         data = self._context.protect_response(request, code, body, message_id=exchange.message_id())
         task = asyncio.get_running_loop().create_task(self._reply(link, data))
         self._replies.add(task)

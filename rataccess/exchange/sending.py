@@ -18,7 +18,7 @@ from rataccess.exchange.lane import Lane
 from rataccess.exchange.staging import Outgoing
 from rataccess.objects import Urgency
 from rataccess.policy import Decision, Demand
-from rataccess.security import SecureContext
+from rataccess.security import RequestIdentity, SecureContext
 from rataccess.store import Store
 from rataccess.transport import Handover, Packet
 
@@ -31,6 +31,12 @@ STUCK = 2.0
 """Seconds that handing one packet to a radio may take before that is silence too: 1,460 bytes at 9,600 baud take 1.6 s."""
 STUCK_SESSION = 600.0
 """The same where `send` returns only when the operator has the packet: satellite modems try for minutes."""
+SOON = 15.0
+"""Seconds that an urgent record waits for its answer in compact form: class A answers within 2 to 7 (RX1 and RX2)."""
+WITH_ANOTHER = 600.0
+"""Seconds that others wait for it: most devices have sent something else by then, whose answer acknowledges both."""
+COMPACT = b"compact"
+"""Before a sequence number: what a flight in compact form is found by, longer than any token."""
 TROUBLE_PAUSE = 1.0
 """Seconds of rest after an error that nothing else paces, such as a full disk."""
 
@@ -137,18 +143,37 @@ class Sender:
         standing = exchange.access.links[lane.link]
         hints = standing.link.hints
         try:
-            token = exchange.flights.token()
-            data, identity = self._context.protect_request(draft.body, token=token, message_id=exchange.message_id())
+            token, data, identity = self._protect(lane, draft.body)
             flight = Flight(token, identity, lane, self._clock.monotonic(), draft.parts, flags=draft.flags)
             exchange.flights.launch(flight)
+            exchange.ledger.highest = max(exchange.ledger.highest, *flight.numbers, 0)
             stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
-            exchange.flights.due(flight, standing.timer.timeout, stuck)
+            exchange.flights.due(flight, self._patience(flight, standing.timer.timeout), stuck)
             handover = await exchange.access.send(lane.link, Packet(data, exchange.service))
         except BaseException:
             lane.probe = lane.probe or draft.probe
             self._abandon(flight, draft)
             raise
         self._sent(flight, handover)
+
+    def _protect(self, lane: Lane, body: bytes) -> tuple[bytes, bytes, RequestIdentity]:
+        """What the flight is found by, the packet, and what its answer is read with."""
+        exchange = self._exchange
+        if exchange.compact(lane.link):
+            data, identity = self._context.protect_compact(body, exchange.service)
+            return COMPACT + identity.sequence_number.to_bytes(5, "big"), data, identity
+        token = exchange.flights.token()
+        data, identity = self._context.protect_request(body, token=token, message_id=exchange.message_id())
+        return token, data, identity
+
+    def _patience(self, flight: Flight, usual: float) -> float:
+        """Seconds after which an answer to `flight` is overdue, `usual` where nothing is against asking again.
+
+        Where air time is dear, the answer to a later request may still tell that it arrived, and does so soonest.
+        """
+        if not self._exchange.compact(flight.lane.link):
+            return usual
+        return max(2 * usual, SOON) if flight.urgent else max(2 * usual, WITH_ANOTHER)
 
     def _abandon(self, flight: Flight | None, draft: Draft) -> None:
         """It never left."""
@@ -202,7 +227,7 @@ class Sender:
         hints = self._exchange.access.links[lane.link].link.hints if lane else None
         if lane is None or hints is None:
             return None
-        return max(0, self._exchange.composer.packet_room(self._room(lane, hints.mtu)))
+        return max(0, self._exchange.composer.packet_room(lane, self._room(lane, hints.mtu)))
 
     async def send_packet(self, data: bytes) -> None:
         """See `Exchange.send_packet`."""

@@ -35,7 +35,7 @@ Part = tuple["Outgoing", int, int]
 class Outgoing:
     """One record while it is staged or in flight."""
 
-    __slots__ = ("alone", "flights", "missing", "packable", "record", "settled", "staged", "value", "wire")
+    __slots__ = ("alone", "flights", "missing", "packable", "record", "settled", "staged", "told", "value", "wire")
 
     def __init__(self, record: Record) -> None:
         self.flights = 0
@@ -46,6 +46,8 @@ class Outgoing:
         """Whether it travels in messages of its own: the service refused one that it was in."""
         self.missing: list[tuple[int, int]] | None = None
         """Byte ranges that wait to be sent, where the record is too large for one packet."""
+        self.told = False
+        """Whether the service holds a part of it, and so knows its head."""
         self.packable = record.template is not None
         """Whether it may travel in a block; not any more once it turned out not to fit its template."""
         self.value: Any = None

@@ -273,6 +273,16 @@ class SecureContext:
         identity = RequestIdentity(self, token, number, nonce, data, compact=service)
         return head + self._sender.encrypt(nonce, body, data), identity
 
+    @property
+    def highest_seen(self) -> int:
+        """The highest sequence number of the peer's that was struck out; -1 where none was."""
+        return self._window.highest
+
+    @property
+    def within_reach(self) -> bool:
+        """Whether the peer is known, in this run, to have seen something of ours a short while ago."""
+        return self._within_reach(self._numbers.upcoming)
+
     def _within_reach(self, number: int) -> bool:
         """Whether the lowest bits of a number of ours tell it to the peer.  Where other processes take numbers of the same
         sender it may have seen far higher ones."""

@@ -31,6 +31,7 @@ from rataccess.services.store import Changes, ServiceStore
 from rataccess.services.taking import Answer, Batch, Datagram, Genuine
 from rataccess.services.tally import Tally
 from rataccess.template import Template
+from rataccess.wire import LateNumber
 
 logger = logging.getLogger("rataccess.services")
 
@@ -207,15 +208,17 @@ class ServiceCore:
         batch.sessions[session.kid] = session
         session.heard(each.address, batch.now)
         if request is not None:
-            code, body = self._serve(session, request, batch)
-            batch.answers.append(Answer(session, request, code, body, each.address, each.key))
+            served = self._serve(session, request, batch)
+            if served is not None:
+                batch.answers.append(Answer(session, request, *served, each.address, each.key))
         elif response is not None:
             try:
                 session.apply(response.body, batch.now, batch.changes)
             except ObjectError:
                 self.count("malformed messages")
 
-    def _serve(self, session: Session, request: Request, batch: Batch) -> tuple[int, bytes]:
+    def _serve(self, session: Session, request: Request, batch: Batch) -> tuple[int, bytes] | None:
+        """Code and body of the answer; `None` where there is none."""
         if request.path:
             self.count("requests to another path")
             return NOT_FOUND, b""
@@ -223,12 +226,16 @@ class ServiceCore:
             self.count("requests of another method")
             return METHOD_NOT_ALLOWED, b""
         try:
-            message = session.apply(request.body, batch.now, batch.changes)
+            message = session.apply(request.body, batch.now, batch.changes, request)
+        except LateNumber:
+            self.count("packets that came too late to be read")
+            return None  # what it brought comes again, with another number
         except ObjectError:
             self.count("malformed messages")
             return BAD_REQUEST, b""
         self.count("messages")
-        return CHANGED, session.answer(message, request.token, batch.now)
+        body = session.answer(message, request.token, batch.now)
+        return None if body is None else (CHANGED, body)
 
     def _protect(self, answer: Answer) -> Datagram:
         """The datagram of an answer whose request is struck out on disk: it takes the nonce of the request."""
@@ -270,8 +277,8 @@ class ServiceCore:
     @property
     def awaited(self) -> bool:
         """Whether a device waits for the answer to a call: `tick` should come more often."""
-        now, usual = self._clock.monotonic(), self._settings.push_for + _COUNT_EVERY
-        return any(each.push_until - each.heard_at > usual and each.push_until > now for each in self._recent.values())
+        now = self._clock.monotonic()
+        return any(each.awaits_until > now for each in self._recent.values())
 
     def _refresh(self, now: Now) -> None:
         """Notice what others have done to the devices heard a short while ago, and leave those that others hear now."""
@@ -279,7 +286,7 @@ class ServiceCore:
             return
         stamps = self.store.stamps()
         news, self._stamps = stamps != self._stamps, stamps
-        asked = {each.device: each for each in self._recent.values() if news or each.may_push(now.monotonic)}
+        asked = {each.device: each for each in self._recent.values() if news or each.may_push(now)}
         stale: dict[bytes, Session] = {}
         for device, (version, holder) in self.store.versions(asked).items():
             session = asked[device]
@@ -308,7 +315,7 @@ class ServiceCore:
             raise
 
     def _push(self, session: Session, now: Now) -> Datagram | None:
-        body = session.push(now) if session.may_push(now.monotonic) else None
+        body = session.push(now)
         return None if body is None else self._pushes.request(session, body)
 
     def send_packet(self, kid: bytes, data: bytes) -> Datagram | None:

@@ -23,7 +23,7 @@ from rataccess.services.callin import REFUSED, call_row
 from rataccess.services.partials import Partials
 from rataccess.services.schematics import Templates, block_content, kept_block, told_name, unpacked
 from rataccess.services.store import PACKETS, Changes, Device, DeviceState, Row, ServiceStore
-from rataccess.wire import Block, Message, WireRecord
+from rataccess.wire import Block, Message, Piece, WireRecord
 
 MOST_GAPS = 4096
 """Separate ranges of record numbers kept for one device; a number that would make more waits until gaps have closed."""
@@ -151,12 +151,23 @@ class Inbound:
         gaps = _Gaps(self.received)
         for block in message.blocks:
             self._take_block(block, gaps, arrival, changes)
-        for record in message.records:
+        for record in [*message.records, *self._joined(message.pieces)]:
             if self._is_new(record.number, _room_for(record), gaps):
                 self._take(record, arrival, changes)
         if message.control.get(wire.PACKET):
             self._take_packet(message.control[wire.PACKET], arrival, changes)
         return self.kept - before
+
+    def _joined(self, pieces: Iterable[Piece]) -> list[WireRecord]:
+        """Byte ranges with the heads that came before them."""
+        done = [piece for piece in pieces if piece.number in self.received]
+        for _ in done:
+            self._count("duplicate records")
+        return [
+            record
+            for piece in pieces
+            if piece.number not in self.received and (record := self.partials.joined(piece)) is not None
+        ]
 
     def _is_new(self, number: int, size: int | None, gaps: _Gaps) -> bool:
         if number in self.received:

@@ -14,7 +14,7 @@ from rataccess import wire
 from rataccess.numbers import NumberSet
 from rataccess.objects import Urgency
 from rataccess.services.store import Changes, Device, DeviceState, ServiceStore
-from rataccess.wire import Message, MessageBuilder, WireRecord
+from rataccess.wire import Message, MessageBuilder, Reach, WireRecord
 
 FIRST_WAIT = 1.0
 """Seconds from sending a record to sending it again, doubled each time: LTE answers in 0.1, RFC 7252 waits for 2."""
@@ -33,10 +33,12 @@ class Waiting:
     queue_id: int = -1
     attempts: int = 0
     due_at: float = 0.0
+    hurried: bool | None = None
+    """Whether it is worth a packet of its own where that costs; `None` until it was looked at."""
 
-    def sent(self, now: float) -> None:
-        """It has gone out once more."""
-        self.due_at = now + FIRST_WAIT * 2.0 ** min(self.attempts, _MOST_DOUBLINGS)
+    def sent(self, now: float, first: float) -> None:
+        """It has gone out once more; the first time it waits `first` seconds."""
+        self.due_at = now + first * 2.0 ** min(self.attempts, _MOST_DOUBLINGS)
         self.attempts += 1
 
 
@@ -51,6 +53,8 @@ class Outbound:
         self._ranges: dict[int, list[int]] = {}
         self._last = 0
         self._reserved: set[int] = set()
+        self._first_wait = FIRST_WAIT
+        self._compact = False
         self._full = False
         """Whether the device has no room for what is its application's."""
         self.peer: NumberSet | None = None
@@ -70,16 +74,34 @@ class Outbound:
                 None  # it may be far behind: whole numbers again, until the device has acknowledged something here
             )
 
-    def due(self, now: float) -> bool:
-        """Whether a record may be sent at `now`."""
-        return any(waiting.due_at <= now and self._may_go(number) for number, waiting in self._waiting.items())
+    def due(self, now: float, *, hurried: bool = False) -> bool:
+        """Whether a record may be sent at `now`; `hurried`: one that is worth a packet of its own where that costs."""
+        return any(
+            waiting.due_at <= now and self._may_go(number) and not (hurried and not self._is_hurried(number, waiting))
+            for number, waiting in list(self._waiting.items())
+        )
+
+    def _is_hurried(self, number: int, waiting: Waiting) -> bool:
+        """Urgent records, and the answers to calls."""
+        if waiting.hurried is None:
+            record = self._read(number)
+            urgent = record is not None and record.urgency >= Urgency.PROMPT
+            waiting.hurried = urgent or (record is not None and record.queue_id == wire.CALL_QUEUE)
+        return waiting.hurried
 
     def _may_go(self, number: int) -> bool:
         """Whether the device takes it: what is in reserved queues, replies and its environment among it, in any case."""
         return not self._full or number in self._reserved
 
+    def begin(self, first_wait: float, *, silent: bool) -> None:
+        """The device is heard where what goes out is sent again after `first_wait` seconds: after a silence (`silent`), and
+        where less stands against sending than before, everything goes at the next occasion."""
+        if silent or first_wait < self._first_wait:
+            self.hurry()
+        self._first_wait = first_wait
+
     def hurry(self) -> None:
-        """Send everything at the next occasion: the device is heard again after a silence."""
+        """Send everything at the next occasion."""
         for waiting in self._waiting.values():
             waiting.attempts, waiting.due_at = 0, 0.0
 
@@ -122,12 +144,21 @@ class Outbound:
         return {wire.BASE: base} if base > floor + 1 and self._waiting else {}
 
     def fill(
-        self, limit: int, acknowledged: NumberSet | None, control: dict[int, Any], now: float, wall: float
+        self,
+        limit: int,
+        acknowledged: NumberSet | None,
+        control: dict[int, Any],
+        now: float,
+        wall: float,
+        *,
+        compact: bool = False,
     ) -> bytes:
         """A message of at most `limit` bytes with `acknowledged`, `control` and the records that are due.
 
-        What is put in counts as sent.  Control 3 says that more waits.
+        What is put in counts as sent.  Control 3 says that more waits.  `compact`: it goes in compact form, and may be
+        under way for long: numbers are whole.
         """
+        self._compact = compact
         due = [number for number, waiting in self._waiting.items() if waiting.due_at <= now and self._may_go(number)]
         due.sort(key=lambda number: (number not in self._reserved, number))
         if not due:
@@ -145,14 +176,15 @@ class Outbound:
     def _builder(
         self, limit: int, acknowledged: NumberSet | None, control: dict[int, Any], wall: float
     ) -> MessageBuilder:
-        floor = None if self.peer is None else self.peer.floor
-        return MessageBuilder(limit, floor=floor, now=wall, acknowledged=acknowledged, control=control)
+        floor = None if self.peer is None or self._compact else self.peer.floor
+        dense = Reach(None, self._last, wall) if self._compact else None
+        return MessageBuilder(limit, floor=floor, now=wall, acknowledged=acknowledged, control=control, dense=dense)
 
     def _mark(self, records: list[WireRecord], now: float) -> None:
         for record in records:
             waiting = self._waiting[record.number]
             waiting.queue_id = record.queue_id
-            waiting.sent(now)
+            waiting.sent(now, self._first_wait)
 
     def _choose(self, builder: MessageBuilder, due: list[int]) -> tuple[list[WireRecord], bool]:
         chosen: list[WireRecord] = []

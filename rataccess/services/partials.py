@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rataccess.numbers import NumberSet
+from rataccess.objects import Urgency
 from rataccess.services.store import Changes, Row, ServiceStore
-from rataccess.wire import WireRecord
+from rataccess.wire import Piece, WireRecord
 
 MOST_UNFINISHED = 64
 """Records of one device that may be unfinished at a time: a device has a few transfers under way, not many."""
@@ -78,6 +79,15 @@ class Partials:
     def __len__(self) -> int:
         return len(self._records)
 
+    def joined(self, piece: Piece) -> WireRecord | None:
+        """`piece` with the head that came before it; `None` where none did, or where it goes beyond the object."""
+        partial = self._records.get(piece.number)
+        if partial is None or piece.offset + len(piece.body) > partial.total:
+            self._count("ranges of unknown records" if partial is None else "conflicting fragment")
+            return None
+        head = (piece.number, partial.queue_id, Urgency(partial.urgency), piece.body, partial.captured_at, None)
+        return WireRecord(*head, piece.offset, partial.total)
+
     def add(self, record: WireRecord, changes: Changes) -> bytes | None:
         """Take a byte range; returns the whole object where this completes it, else `None`.
 
@@ -109,10 +119,13 @@ class Partials:
         if self._records.pop(number, None) is not None:
             changes.finish((self._device, number))
 
-    def report(self, touched: set[int], limit: int) -> dict[int, list[int]]:
-        """Control 2: what is held of unfinished records, those of `touched` first; less where a message has few bytes."""
+    def report(self, touched: set[int], limit: int, ranges: int | None = None) -> dict[int, list[int]]:
+        """Control 2: what is held of unfinished records, those of `touched` first; less where a message has few bytes.
+
+        `ranges`: how many of each, whatever the bytes.
+        """
         first = sorted(self._records, key=lambda number: (number not in touched, number))
-        most = max(1, min(_REPORTED_RANGES, limit // 100))
+        most = ranges or max(1, min(_REPORTED_RANGES, limit // 100))
         reported = first[: max(1, min(_REPORTED_RECORDS, limit // 200))]
         return {n: [edge for pair in self._records[n].ranges()[:most] for edge in pair] for n in reported}
 

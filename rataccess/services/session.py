@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import cbor2
 
 from rataccess import wire
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
-from rataccess.security import SecureContext
+from rataccess.security import Request, SecureContext
 from rataccess.services.airway import Airway
 from rataccess.services.asking import Asking
+from rataccess.services.floors import Floors
 from rataccess.services.inbound import Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.limits import Allowance
-from rataccess.services.outbound import Outbound
+from rataccess.services.outbound import FIRST_WAIT, Outbound
+from rataccess.services.paths import Paths
 from rataccess.services.schematics import Templates
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, DeviceState, ServiceStore, number_set_bytes
@@ -34,15 +36,17 @@ _ANSWER_COST = 16
 _COMPACT_COST = 10
 """The same in compact form: head 2, tag 8."""
 PUSH_TOKEN_BYTES = 3
-_SMALLEST_ANSWER = 48
-"""A device that asks for less gets this: head, acknowledgement and time."""
 _ROOM_FOR_ALL = 64
 """Bytes from which on an answer can hold the time and byte ranges as well."""
-_MOST_PATHS = 8
-"""Addresses remembered of one device: it has a few radios, and NATs give each a new address at times."""
+_RANGES_TOLD = (8, 6, 4, 3, 2)
 _PACKET_COST = 20
 """Most bytes that a packet adds to its data: the map 1, its key 1, the string's head 3, and controls 1 and 3, which may join
 it."""
+
+REACHABLE_FOR = 7 * 86_400.0
+"""Seconds after it was heard that a device is sent what waits over an airway that reaches it at any time."""
+_UNHURRIED = 60.0
+"""Seconds from sending a record over such an airway to sending it again: what the device sends next acknowledges it."""
 
 _NOTHING_RECEIVED = NumberSet()
 
@@ -69,16 +73,6 @@ class Common:
     """This process's name among those that share the store."""
 
 
-class Path(NamedTuple):
-    """One way over which a device is heard, as it told."""
-
-    link: str | None = None
-    limit: int | None = None
-    """Bytes of the largest CoAP message back."""
-    asked_only: bool = False
-    """Whether it hears nothing there but answers."""
-
-
 class Session:
     """One device's state.  `heard_at` and `push_until` are on the monotonic clock.
 
@@ -100,13 +94,13 @@ class Session:
         self.version = -1
         self.stamp = 0
         """The environments' stamp at which the device's was last looked at."""
-        self.address: Hashable | None = None
-        self.heard_at = self.push_until = NEVER
+        self.heard_at = self.push_until = self.awaits_until = NEVER
         self.link: str | None = None
         self.packets: list[tuple[int, bytes, float]] = []
         self._common = common
         self._store = common.store
-        self._paths: dict[str, Path] = {}
+        self._paths = Paths()
+        self._floors = Floors(-1, 0)
         self._environment: bytes | None = None
         self._asking = Asking()
         self.inbound: Inbound
@@ -129,9 +123,8 @@ class Session:
         self.outbound.load(state, elsewhere=device.holder != common.holder)
         self.packets = state.packets
         self._environment = device.environment
-        self._paths = {}
-        for key, *path in cbor2.loads(device.paths) if device.paths else ():
-            self._paths[key] = Path(*path)
+        self._paths.load(device.paths)
+        self._floors = Floors(self.context.highest_seen, self.inbound.received.floor)
         self.version = device.version
         if any(templates.find(schema) is not None for schema in state.awaited_schemas):
             self.inbound.file_blocks(changes)
@@ -150,112 +143,165 @@ class Session:
 
     def save(self, wall: float, changes: Changes) -> None:
         """Have the received numbers and the replay window kept with the rest of the batch."""
-        paths = cbor2.dumps([[key, *path] for key, path in self._paths.items()])
+        paths = self._paths.dump()
         self.version += 1
         seen = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link, paths)
         changes.devices[self.device] = (*seen, self.inbound.kept, self._common.holder, self.version)
 
     # --- what comes in ---------------------------------------------------------------------------------------------------
 
+    @property
+    def address(self) -> Hashable | None:
+        """Where the device was last heard."""
+        return self._paths.address
+
+    @property
+    def _dear(self) -> bool:
+        airway = self._paths.airway
+        return airway is not None and airway.dear
+
     def heard(self, address: Hashable, now: Now) -> None:
         """An authentic message came from `address`."""
         push_for = self._common.settings.push_for
-        if now.monotonic - self.heard_at > push_for:
-            self.outbound.hurry()
-        self.address, self.heard_at = address, now.monotonic
-        self.push_until = max(self.push_until, now.monotonic + push_for)
+        silent = now.monotonic - self.heard_at > push_for
+        self._paths.address, self.heard_at = address, now.monotonic
+        self.outbound.begin(self._pace(), silent=silent and not self._dear)
+        listens = push_for if self._paths.airway is None or not self._paths.airway.unasked else REACHABLE_FOR
+        self.push_until = max(self.push_until, now.monotonic + listens)
 
-    def apply(self, body: bytes, now: Now, changes: Changes) -> wire.Message:
-        """Take the body of an authentic message; raises `ObjectError`, with nothing changed, where it is malformed."""
-        heard_at = self.address.heard_at if isinstance(self.address, Airway) else None
-        message = wire.decode_message(body, floor=self.inbound.received.floor, now=heard_at or now.wall)
+    def _pace(self) -> float:
+        """Seconds from sending a record to sending it again, at first."""
+        airway = self._paths.airway
+        if airway is None or not (airway.unasked or airway.dear):
+            return FIRST_WAIT
+        return max(_UNHURRIED, self._common.settings.answer_dear_after if airway.dear else 0.0)
+
+    def apply(self, body: bytes, now: Now, changes: Changes, request: Request | None = None) -> wire.Message:
+        """Take the body of an authentic message, that of `request` where it is one's.
+
+        Raises `ObjectError`, with nothing changed, where it is malformed, `LateNumber` where it came too late to be read.
+        """
+        message = self._decode(body, now, request)
         check(message)
-        self.link = self._learn_path(message.control)
+        self.link = self._paths.learn(message.control)
         self.outbound.apply(message, changes)
         brought = self.inbound.apply(message, now.wall, self.link, changes)
+        self._floors.note(self.context.highest_seen, self.inbound.received.floor)
         self.allowance.charge(1, max(len(body), brought))  # packed records may unpack to far more than their bytes
         if self.inbound.call_until is not None:
-            self.push_until = max(self.push_until, now.monotonic + self.inbound.call_until - now.wall)
+            self.awaits_until = max(self.awaits_until, now.monotonic + self.inbound.call_until - now.wall)
+            self.push_until = max(self.push_until, self.awaits_until)
         return message
 
-    def _learn_path(self, control: dict[int, Any]) -> str | None:
-        """The link that the message came over: what the device last said of it to this address, or its network does."""
-        key, address = str(self.address), self.address
-        path = self._paths.pop(key, Path())
-        if isinstance(address, Airway):
-            self._paths[key] = Path(address.link or address.kind, address.room, not address.unasked)
-        else:
-            told = control.get(wire.LINK, path.link) or None
-            self._paths[key] = Path(
-                told.replace("\0", "") if told else None,
-                control.get(wire.ANSWER_LIMIT, path.limit) or None,
-                control.get(wire.ASKED_ONLY, path.asked_only),
-            )
-        while len(self._paths) > _MOST_PATHS:
-            del self._paths[next(iter(self._paths))]
-        return self._paths[key].link
+    def _decode(self, body: bytes, now: Now, request: Request | None) -> wire.Message:
+        airway = self._paths.airway
+        if airway is None:
+            return wire.decode_message(body, floor=self.inbound.received.floor, now=now.wall)
+        floor = None if request is None else self._floors.before(request.identity.sequence_number)
+        heard_at = now.wall if airway.heard_at is None else airway.heard_at
+        return wire.decode_message(body, floor=floor, now=heard_at, compact=True)
 
     # --- what goes out ---------------------------------------------------------------------------------------------------
 
-    def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes:
-        """The body of the answer to `message`."""
-        limit = self._limit() - (_COMPACT_COST if isinstance(self.address, Airway) else _ANSWER_COST + len(token))
+    def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes | None:
+        """The body of the answer to `message`; `None` where the device gets none, or not yet."""
+        airway = self._paths.airway
+        limit = self._limit() - (_ANSWER_COST + len(token) if airway is None else _COMPACT_COST)
+        if airway is not None and not self._answers(airway, message, now):
+            return None
+        own = [record.number for record in message.records]
+        own += [number for block in message.blocks for number in block.numbers]
+        received = self.inbound.acknowledgement(own, min(64, limit // 18))
+        acknowledged = received if own or received != _NOTHING_RECEIVED else None
         control: dict[int, Any] = {}
         if wire.TIME in message.control:
             control[wire.TIME] = round(now.wall * 1000)
         if len(self.inbound.partials) and not (control and limit < _ROOM_FOR_ALL):
-            touched = {record.number for record in message.records if record.offset is not None}
-            control[wire.PARTIAL] = self.inbound.partials.report(touched, limit)
+            control[wire.PARTIAL] = self._held(message, limit, acknowledged)
         room = limit if limit >= _ROOM_FOR_ALL or not control else 0
         if wanted := self._asking.due(self.inbound.wanted, room, now.monotonic):
             control[wire.WANTED] = wanted
-        own = [record.number for record in message.records]
-        own += [number for block in message.blocks for number in block.numbers]
-        received = self.inbound.acknowledgement(own, min(64, limit // 18))
-        known = own or received != _NOTHING_RECEIVED
-        acknowledged = received if known else None
+        size = self._head_size(acknowledged, control)
+        if airway is not None and size > limit:
+            self._common.count("answers that fit no packet")
+            return None
         if self.packets:
-            head = wire.MessageBuilder(limit, floor=None, now=now.wall, acknowledged=acknowledged, control=control)
-            packet = self._next_packet(limit - head.size, now.wall)
+            packet = self._next_packet(limit - size, now.wall)
             if packet is not None:
                 control[wire.PACKET] = packet
-        return self.outbound.fill(limit, acknowledged, control, now.monotonic, now.wall)
+        return self._fill(limit, acknowledged, control, now)
+
+    def _head_size(self, acknowledged: NumberSet | None, control: dict[int, Any]) -> int:
+        return wire.MessageBuilder(0, floor=None, now=0.0, acknowledged=acknowledged, control=control).size
+
+    def _held(self, message: wire.Message, limit: int, acknowledged: NumberSet | None) -> dict[int, list[int]]:
+        """Control 2 of an answer: over an airway as many ranges as fit, for what is not told is sent again."""
+        touched = {record.number for record in message.records if record.offset is not None}
+        touched |= {piece.number for piece in message.pieces}
+        report = self.inbound.partials.report
+        if self._paths.airway is not None:
+            for most in _RANGES_TOLD:
+                held = report(touched, limit, most)
+                if self._head_size(acknowledged, {wire.PARTIAL: held}) <= limit:
+                    return held
+        return report(touched, limit)
+
+    def _answers(self, airway: Airway, message: wire.Message, now: Now) -> bool:
+        """Whether a message that came over `airway` is answered at once: where the device asked something or is to hear
+        something that does not wait; where packets back cost nothing, also where it brought something."""
+        brought = bool(message.records or message.blocks or message.pieces)
+        asked = wire.TIME in message.control or not (brought or wire.PACKET in message.control)
+        if asked or self.packets:
+            return True
+        if not airway.dear:
+            return brought or self.outbound.due(now.monotonic)
+        if brought:
+            self._paths.waits(now.wall)
+        return self.outbound.due(now.monotonic, hurried=True) or self._overdue(now)
+
+    def _overdue(self, now: Now) -> bool:
+        """Whether records have waited for their acknowledgement for so long that it goes alone."""
+        since = self._paths.current.unanswered
+        return since is not None and now.wall - since >= self._common.settings.answer_dear_after
+
+    def _fill(self, limit: int, acknowledged: NumberSet | None, control: dict[int, Any], now: Now) -> bytes:
+        if acknowledged is not None:
+            self._paths.settle()
+        compact = self._paths.airway is not None
+        return self.outbound.fill(limit, acknowledged, control, now.monotonic, now.wall, compact=compact)
 
     def _limit(self) -> int:
-        """Bytes of the largest CoAP message for the address last heard."""
-        told, most = self._path.limit, self._common.settings.answer_bytes
-        if isinstance(self.address, Airway):
-            return min(most, self.address.room)
-        return most if told is None else min(most, max(_SMALLEST_ANSWER, told))
-
-    @property
-    def _path(self) -> Path:
-        """What is known of the way that the device was last heard over."""
-        return self._paths.get(str(self.address), Path())
+        """Bytes of the largest packet for the address last heard."""
+        return self._paths.limit(self._common.settings.answer_bytes)
 
     def _push_limit(self) -> int:
-        if isinstance(self.address, Airway):
+        if self._paths.airway is not None:
             return self._limit() - self.context.compact_overhead
         return self._limit() - self.context.overhead - (PUSH_TOKEN_BYTES - 2)  # `overhead` counts a token of two
 
-    def may_push(self, now: float) -> bool:
+    def may_push(self, now: Now) -> bool:
         """Whether something is due and the device may still be listening."""
-        listens = now <= self.push_until and not self._path.asked_only
-        return listens and (bool(self.packets) or self.outbound.due(now))
+        if now.monotonic > self.push_until or self._paths.asked_only:
+            return False
+        overdue = self._dear and self._overdue(now)
+        return bool(self.packets) or overdue or self.outbound.due(now.monotonic, hurried=self._dear)
 
     def push(self, now: Now) -> bytes | None:
         """The body of an unasked request with what is due; `None` where nothing is."""
+        if not self.may_push(now):
+            return None
         limit = self._push_limit()
         packet = self._next_packet(limit, now.wall)
-        if packet is None and not self.outbound.due(now.monotonic):
-            return None
-        return self.outbound.fill(limit, None, {} if packet is None else {wire.PACKET: packet}, now.monotonic, now.wall)
+        if packet is None and not self.outbound.due(now.monotonic) and not (self._dear and self._overdue(now)):
+            return None  # all packets came too late
+        acknowledged = self.inbound.acknowledgement((), max(1, limit // 18)) if self._dear else None
+        return self._fill(limit, acknowledged, {} if packet is None else {wire.PACKET: packet}, now)
 
     def packet_body(self, data: bytes, now: Now) -> bytes | None:
         """The body of an unasked request with a packet; `None` where the path last heard takes none, or not that much."""
-        if self._path.asked_only or len(data) + _PACKET_COST > self._push_limit():
+        if self._paths.asked_only or len(data) + _PACKET_COST > self._push_limit():
             return None
-        return self.outbound.fill(self._push_limit(), None, {wire.PACKET: data}, now.monotonic, now.wall)
+        return self._fill(self._push_limit(), None, {wire.PACKET: data}, now)
 
     def _next_packet(self, room: int, now: float) -> bytes | None:
         """The first packet that still may go and fits, taken: it is never sent again."""

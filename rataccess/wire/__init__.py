@@ -6,6 +6,7 @@ in `ObjectError`, whatever they are.
 
 from rataccess.wire.block import encode_block, fit_block
 from rataccess.wire.build import MessageBuilder, encode_message, fragment
+from rataccess.wire.dense import Reach
 from rataccess.wire.read import decode_message
 from rataccess.wire.values import (
     ANSWER_LIMIT,
@@ -32,7 +33,9 @@ from rataccess.wire.values import (
     USUAL_ANSWER,
     WANTED,
     Block,
+    LateNumber,
     Message,
+    Piece,
     WireRecord,
 )
 
@@ -61,8 +64,11 @@ __all__ = [
     "USUAL_ANSWER",
     "WANTED",
     "Block",
+    "LateNumber",
     "Message",
     "MessageBuilder",
+    "Piece",
+    "Reach",
     "WireRecord",
     "decode_message",
     "encode_block",

@@ -217,7 +217,7 @@ def count_of(block: bytes) -> int:
     return _count(BitReader(cbor2.CBORDecoder(io.BytesIO(block)).decode()[:2]))
 
 
-def read_block(content: bytes, *, floor: int, now: float) -> Block:
+def read_block(content: bytes, *, floor: int | None, now: float) -> Block:
     """The block within a byte string; raises `ObjectError`.  Its columns are not looked at."""
     reader = BitReader(content)
     count = _count(reader)

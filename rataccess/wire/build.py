@@ -15,6 +15,7 @@ from rataccess.errors import ObjectError
 from rataccess.numbers import NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES
 from rataccess.wire.block import count_of, write_block
+from rataccess.wire.dense import Reach, dense_packed, dense_range, dense_record, range_frame
 from rataccess.wire.values import MAX_MESSAGE_RECORDS, Message, WireRecord, age_needed, short_number, ticks_of
 
 _LENGTHS = ((65_536, 4, 2**32), (256, 2, 65_535), (24, 1, 255), (-(2**32), 0, 23))
@@ -37,8 +38,13 @@ class MessageBuilder:
         acknowledged: NumberSet | None = None,
         control: Mapping[int, Any] | None = None,
         most_ranges: int = 64,
+        dense: Reach | None = None,
     ) -> None:
+        """`dense`: the message goes in compact form, where a record that is alone may take a dense one."""
         self._floor = floor
+        self._dense = dense
+        self._lone: bytes | None = None
+        """The dense form of the only record."""
         self._now = now
         self._head = b""
         if acknowledged is not None:
@@ -56,7 +62,7 @@ class MessageBuilder:
     @property
     def size(self) -> int:
         """Bytes taken so far; never less than what `finish` returns."""
-        return self._size
+        return self._size if self._lone is None else len(self._head) + len(self._lone)
 
     @property
     def count(self) -> int:
@@ -66,13 +72,27 @@ class MessageBuilder:
     @property
     def room_left(self) -> int:
         """Bytes not taken yet; below 0 where the acknowledgement and control alone are too many."""
-        return self._limit - self._size
+        return self._limit - self.size
 
-    def add(self, record: WireRecord) -> bool:
-        """Add `record` where it fits and can share a message with those before; returns whether it did."""
+    def add(self, record: WireRecord, *, told: bool = False) -> bool:
+        """Add `record` where it fits and can share a message with those before; returns whether it did.
+
+        `told`: it is a byte range of a record whose head the peer has.
+        """
+        lone = self._dense_of(record, told) if self._dense is not None and not self.count else None
+        added = self._add(record, lone)
+        if added and self.count > 1:
+            self._lone = None
+        return added
+
+    def _add(self, record: WireRecord, lone: bytes | None) -> bool:
         ticks, piece = ticks_of(record.captured_at), _piece(record)
         index, join = bisect_left(self._numbers, record.number), self._join_size(record.number, ticks)
-        if join is None or self._size + len(piece) + join > self._limit:
+        if join is None:
+            return False
+        if lone is not None and len(lone) < len(piece) + join and len(self._head) + len(lone) <= self._limit:
+            self._lone = lone
+        elif self._size + len(piece) + join > self._limit:
             return False
         self._numbers.insert(index, record.number)
         self._times.insert(index, ticks)
@@ -80,19 +100,45 @@ class MessageBuilder:
         self._size += len(piece) + join
         return True
 
-    def add_block(self, block: bytes) -> bool:
+    def _dense_of(self, record: WireRecord, told: bool) -> bytes | None:
+        assert self._dense is not None
+        if record.offset is None:
+            return dense_record(record, self._dense)
+        return dense_range(record, self._dense) if told else None
+
+    def packed(self, record: WireRecord, columns: bytes) -> bytes | None:
+        """The dense form of `record`, packed into `columns`, where it may be the only one here and fits; else `None`."""
+        if self._dense is None or self.count:
+            return None
+        lone = dense_packed(record, columns, self._dense)
+        return lone if lone is not None and len(self._head) + len(lone) <= self._limit else None
+
+    def add_block(self, block: bytes, lone: bytes | None = None) -> bool:
         """Add a block (`encode_block`, `fit_block`) where it fits and leaves the message with 4096 records at most; returns
-        whether it did.  Blocks stand before the plain records, in the order in which they were added."""
+        whether it did.  Blocks stand before the plain records, in the order in which they were added.
+
+        `lone`: the dense form of its only record (`packed`), taken while nothing else is here.
+        """
         count = count_of(block)
-        if self._size + len(block) > self._limit or self.count + count > MAX_MESSAGE_RECORDS:
+        if self.count + count > MAX_MESSAGE_RECORDS:
             return False
+        if lone is None and self._size + len(block) > self._limit:
+            return False
+        self._lone = lone
         self._blocks.append(block)
         self._in_blocks += count
         self._size += len(block)
         return True
 
-    def room(self, record: WireRecord, offset: int = MAX_OBJECT_BYTES) -> int:
-        """How many bytes of `record`'s object, from `offset` on, a fragment added now may carry; below 1 where none fits."""
+    def room(self, record: WireRecord, offset: int = MAX_OBJECT_BYTES, *, told: bool = False) -> int:
+        """How many bytes of `record`'s object, from `offset` on, a fragment added now may carry; below 1 where none fits.
+
+        `told`: as `add`.
+        """
+        if told and self._dense is not None and not self.count:
+            frame = range_frame(record.number, min(offset, len(record.body)), self._dense)
+            if frame is not None:
+                return self._limit - len(self._head) - frame
         join = self._join_size(record.number, ticks_of(record.captured_at))
         frame = len(_piece(_fragment(record, b"", len(record.body) if record.total is None else record.total, offset)))
         room = self._limit - self._size - frame
@@ -119,6 +165,8 @@ class MessageBuilder:
 
     def finish(self) -> bytes:
         """The message's bytes, `limit` at most."""
+        if self._lone is not None:
+            return self._head + self._lone
         parts = [self._head, *self._blocks]
         for index, (number, ticks, piece) in enumerate(zip(self._numbers, self._times, self._pieces, strict=True)):
             if index == 0:

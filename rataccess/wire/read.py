@@ -14,11 +14,14 @@ from rataccess.errors import ObjectError
 from rataccess.numbers import MAX_NUMBER, NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES, Urgency
 from rataccess.wire.block import read_block
+from rataccess.wire.dense import is_dense, read_dense
 from rataccess.wire.values import (
     EPOCH,
     MAX_DEPTH,
     MAX_MESSAGE_RECORDS,
+    Block,
     Message,
+    Piece,
     WireRecord,
     checked_number,
     whole_number,
@@ -26,12 +29,14 @@ from rataccess.wire.values import (
 )
 
 
-def decode_message(data: bytes, *, floor: int, now: float) -> Message:
+def decode_message(data: bytes, *, floor: int | None, now: float, compact: bool = False) -> Message:
     """The message that `data` holds; `floor` is up to where the sender's records have arrived here, `now` our wall time.
 
-    Raises `ObjectError` where the bytes are anything else than a message.
+    `compact`: it came in compact form, and may hold a dense one; `floor` is then what it was before anything arrived that
+    was sent later than this message (`None`: not known), and `now` when the network heard it.  Raises `ObjectError` where
+    the bytes are anything else than a message, and `LateNumber` where a short number cannot be read.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, dense=compact)
     message = Message()
     try:
         _read_message(reader, message, floor, now)
@@ -45,8 +50,9 @@ def decode_message(data: bytes, *, floor: int, now: float) -> Message:
 class _Reader:
     """A CBOR sequence, item by item, each with the bytes that it took."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, dense: bool) -> None:
         self.data = data
+        self._dense = dense
         self._file = io.BytesIO(data)
         self._decoder = cbor2.CBORDecoder(self._file, max_depth=MAX_DEPTH)
 
@@ -58,6 +64,15 @@ class _Reader:
     def more(self) -> bool:
         return self._file.tell() < len(self.data)
 
+    @property
+    def dense(self) -> bool:
+        """Whether what is left is a dense form."""
+        return self._dense and self.more and is_dense(self.data[self.position])
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self._file.read()
+
     def item(self) -> Any:
         return self._decoder.decode()
 
@@ -67,20 +82,20 @@ class _Reader:
         return self.data[start : self._file.tell()]
 
 
-def _read_message(reader: _Reader, message: Message, floor: int, now: float) -> None:
-    if not reader.more:
+def _read_message(reader: _Reader, message: Message, floor: int | None, now: float) -> None:
+    if not reader.more or _read_dense(reader, message, floor, now):
         return
     item, room = reader.item(), MAX_MESSAGE_RECORDS
     if isinstance(item, list):
         message.acknowledged = NumberSet.from_acknowledgement(item)
-        if not reader.more:
+        if not reader.more or _read_dense(reader, message, floor, now):
             return
         item = reader.item()
     if isinstance(item, dict):
         if any(type(key) is not int for key in item):
             raise ObjectError("control keys are integers")
         message.control = item
-        if not reader.more:
+        if not reader.more or _read_dense(reader, message, floor, now):
             return
         item = reader.item()
     while isinstance(item, bytes):
@@ -94,7 +109,21 @@ def _read_message(reader: _Reader, message: Message, floor: int, now: float) -> 
     _read_records(reader, message.records, _number(item, floor), now, room)
 
 
-def _number(item: object, floor: int) -> int:
+def _read_dense(reader: _Reader, message: Message, floor: int | None, now: float) -> bool:
+    """Take a dense form, where that is what is left; whether it was."""
+    if not reader.dense:
+        return False
+    found = read_dense(reader.rest(), floor=floor, now=now)
+    if isinstance(found, Piece):
+        message.pieces.append(found)
+    elif isinstance(found, Block):
+        message.blocks.append(found)
+    else:
+        message.records.append(found)
+    return True
+
+
+def _number(item: object, floor: int | None) -> int:
     if type(item) is not int or not -MAX_NUMBER < item <= 0xFFFF:
         raise ObjectError("a record number is an integer: 16 bits, or negative for a whole one")
     if item < 0:

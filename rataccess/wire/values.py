@@ -117,6 +117,15 @@ class Block:
         return records
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A byte range of a record whose head (queue, urgency, capture time, size) has come before."""
+
+    number: int
+    offset: int
+    body: bytes
+
+
 @dataclass(slots=True)
 class Message:
     """What one message says."""
@@ -126,6 +135,7 @@ class Message:
     records: list[WireRecord] = field(default_factory=list)
     """The plain ones."""
     blocks: list[Block] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
 
 def ticks_of(captured_at: float | None) -> int | None:
@@ -133,10 +143,20 @@ def ticks_of(captured_at: float | None) -> int | None:
     return None if captured_at is None else round((captured_at - EPOCH) * 100)
 
 
-def whole_number(item: int, floor: int) -> int:
-    """The record number nearest to `floor` with those lowest 16 bits; raises `ObjectError` beyond 2^53."""
-    number = floor + (item - floor + 0x8000) % 0x10000 - 0x8000
-    return checked_number(number if number > 0 else number + 0x10000)
+class LateNumber(ObjectError):
+    """A short record number in a message that came too late to read it."""
+
+
+def whole_number(item: int, floor: int | None, bits: int = 16) -> int:
+    """The record number nearest to `floor` with those lowest bits.
+
+    Raises `ObjectError` beyond 2^53, and `LateNumber` where there is no floor to read it against.
+    """
+    if floor is None:
+        raise LateNumber("a short record number in a message that came too late to read it")
+    half = 1 << bits >> 1
+    number = floor + (item - floor + half) % (2 * half) - half
+    return checked_number(number if number > 0 else number + 2 * half)
 
 
 def checked_number(number: int) -> int:
@@ -157,7 +177,7 @@ def age_needed(ticks: int, now: float) -> int | None:
     return max(0, age) if age > AGE_ALWAYS or age < -DAY // 2 or ticks < 0 else None
 
 
-def whole_ticks(item: int, now: float) -> int:
-    """The latest ticks with those lowest 32 bits that are not more than a day ahead of `now`."""
-    latest = round((now - EPOCH) * 100) + DAY
-    return latest - (latest - item) % 2**32
+def whole_ticks(item: int, now: float, bits: int = 32, ahead: int = DAY) -> int:
+    """The latest ticks with those lowest bits that are not more than `ahead` after `now`."""
+    latest = round((now - EPOCH) * 100) + ahead
+    return latest - (latest - item) % (1 << bits)
