@@ -6,11 +6,9 @@ before what depends on it is on disk, and an error on the way leaves the state a
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from random import Random
 
 from rataccess.errors import FrameError, NotNow, PacketTooLarge, ProtectionFailed, TransportBroken
@@ -25,8 +23,9 @@ from rataccess_drivers.lora.mac import adr
 from rataccess_drivers.lora.mac.accepting import begin_session, default_channels, read_downlink, read_join_accept
 from rataccess_drivers.lora.mac.actions import Action, Done, Listen, Pause, Received, Transmit
 from rataccess_drivers.lora.mac.counters import LAST_FCNT, reserve
+from rataccess_drivers.lora.mac.exchange import Exchange, State
 from rataccess_drivers.lora.mac.joining import Joining
-from rataccess_drivers.lora.mac.options import Options, Waiting, sticky_part
+from rataccess_drivers.lora.mac.options import Waiting, sticky_part
 from rataccess_drivers.lora.mac.orders import Obeyed, Surroundings, obey
 from rataccess_drivers.lora.mac.radiate import Airtime, Choice, Hopper, data_rate_now, join_channels, power
 from rataccess_drivers.lora.mac.session import Session, SessionFile
@@ -39,34 +38,6 @@ JOIN_REQUEST_SIZE = 23
 RETRANSMIT = (1.0, 3.0)
 """Seconds after RX2 before a frame is sent again (RETRANSMIT_TIMEOUT, RP002-1.0.3: 2 s, give or take 1)."""
 LAST_APPLICATION_PORT = 223
-
-
-class State(enum.Enum):
-    """Where an exchange is."""
-
-    IDLE = "idle"
-    SENDING = "sending"
-    RX1 = "rx1"
-    RX2 = "rx2"
-    PAUSED = "paused"
-
-
-@dataclass(slots=True)
-class _Exchange:
-    frame: bytes
-    choice: Choice
-    left: int
-    """Transmissions that may still follow."""
-    dev_nonce: int | None = None
-    """Of a join-request."""
-    confirmed: bool = False
-    fcnt: int | None = None
-    options: Options = field(default_factory=Options)
-    transmissions: int = 0
-    ended_at: float = 0.0
-    acknowledged: bool = False
-    heard: bool = False
-    received: list[Received] = field(default_factory=list)
 
 
 class Mac:
@@ -91,7 +62,7 @@ class Mac:
         quiet = self._session.quiet if self._session and self._session.max_dcycle else 0.0
         self._quiet_until = now + quiet
         self._state = State.IDLE
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self._waiting = Waiting()
         self.more_waits = False
         """Whether the network said that it has more (FPending)."""
@@ -176,6 +147,17 @@ class Mac:
         self._session = None
         self._waiting.forget()
 
+    def join_wait(self, now: float) -> float:
+        """Seconds until the next join-request may be sent; 0 for now."""
+        channels, dr = join_channels(self._region, self.settings, self._joining.attempts)
+        seconds = self._region.data_rates[dr].time_on_air(JOIN_REQUEST_SIZE)
+        return max(self._joining.wait(now, seconds), self._hopper.wait(channels, seconds))
+
+    def give_back(self) -> None:
+        """For an orderly end: counters that were reserved and not used need not be skipped."""
+        if self._session is not None:
+            self._file.note(self._session.replace(fcnt_up_limit=self._next_fcnt))
+
     # --- beginning an exchange ----------------------------------------------------------------------------------------
 
     def join(self, now: float) -> Transmit:
@@ -194,7 +176,7 @@ class Mac:
         nonce = self._joining.take(now, seconds)
         request = JoinRequest(settings.join_eui, settings.dev_eui, nonce)
         frame = encode(crypto.seal_join_request(settings.app_key, request))
-        return self._begin(_Exchange(frame, choice, left=0, dev_nonce=nonce))
+        return self._begin(Exchange(frame, choice, left=0, dev_nonce=nonce))
 
     def send(self, now: float, port: int | None, payload: bytes = b"", *, confirmed: bool = False) -> Transmit:
         """Send `payload` on FPort 1 to 223, or with `None` a frame that only answers the network.
@@ -226,7 +208,7 @@ class Mac:
         frame = encode(crypto.seal(session.keys, uplink))
         self._count_uplink(session)
         times = max(session.nb_trans, self.settings.attempts if confirmed else 1)
-        return self._begin(_Exchange(frame, choice, times - 1, confirmed=confirmed, fcnt=uplink.fcnt, options=options))
+        return self._begin(Exchange(frame, choice, times - 1, confirmed=confirmed, fcnt=uplink.fcnt, options=options))
 
     def _usable_session(self) -> Session:
         if self._session is not None and self._next_fcnt > LAST_FCNT:
@@ -248,12 +230,12 @@ class Mac:
         self._session = counted
         self._next_fcnt += 1
 
-    def _begin(self, exchange: _Exchange) -> Transmit:
+    def _begin(self, exchange: Exchange) -> Transmit:
         action = self._transmission(exchange)
         self._exchange, self._state = exchange, State.SENDING
         return action
 
-    def _transmission(self, exchange: _Exchange) -> Transmit:
+    def _transmission(self, exchange: Exchange) -> Transmit:
         choice, session = exchange.choice, self._session
         seconds = choice.modulation.time_on_air(len(exchange.frame))
         joins = exchange.dev_nonce is not None or session is None
@@ -288,7 +270,7 @@ class Mac:
         self._state = State.RX1
         return self._window(exchange, 1)
 
-    def _be_quiet(self, session: Session, exchange: _Exchange) -> None:
+    def _be_quiet(self, session: Session, exchange: Exchange) -> None:
         """DutyCycleReq (clause 5.3): silence in proportion to the air time, and not forgotten by a restart."""
         if session.max_dcycle:
             off = exchange.choice.modulation.time_on_air(len(exchange.frame)) * ((1 << session.max_dcycle) - 1)
@@ -343,24 +325,24 @@ class Mac:
         self._state = State.SENDING
         return action
 
-    def _attempt_over(self, now: float, exchange: _Exchange) -> Action:
+    def _attempt_over(self, now: float, exchange: Exchange) -> Action:
         satisfied = exchange.acknowledged if exchange.confirmed else exchange.heard
         if satisfied or exchange.left <= 0:
             return self._end(exchange)
         self._state = State.PAUSED
         return Pause(now + self._random.uniform(*RETRANSMIT))
 
-    def _end(self, exchange: _Exchange, *, joined: bool = False) -> Done:
+    def _end(self, exchange: Exchange, *, joined: bool = False) -> Done:
         self._exchange, self._state = None, State.IDLE
         return Done(joined, exchange.acknowledged, exchange.heard or joined, exchange.fcnt, tuple(exchange.received))
 
-    def _window(self, exchange: _Exchange, number: int) -> Listen:
+    def _window(self, exchange: Exchange, number: int) -> Listen:
         session = self._session if exchange.dev_nonce is None else None
         return window(self._region, session, exchange.choice, exchange.ended_at, number)
 
     # --- what came down -----------------------------------------------------------------------------------------------
 
-    def _joined(self, exchange: _Exchange, dev_nonce: int, data: bytes) -> Done:
+    def _joined(self, exchange: Exchange, dev_nonce: int, data: bytes) -> Done:
         accept = read_join_accept(self.settings, data, self._joining.join_nonce)
         session = begin_session(self.settings, accept, dev_nonce, exchange.choice)
         self._joining.accepted(accept.join_nonce)  # first: else a replay could pass for an answer
@@ -370,7 +352,7 @@ class Mac:
         self.more_waits = False
         return self._end(exchange, joined=True)
 
-    def _heard(self, exchange: _Exchange, data: bytes, snr: float) -> None:
+    def _heard(self, exchange: Exchange, data: bytes, snr: float) -> None:
         if self._session is None:
             raise ProtectionFailed("a downlink came without a session")
         heard = read_downlink(self._session, data)
@@ -389,7 +371,7 @@ class Mac:
         if frame.port is not None and 1 <= frame.port <= LAST_APPLICATION_PORT:
             exchange.received.append(Received(frame.port, frame.payload))
 
-    def _learn(self, exchange: _Exchange, obeyed: Obeyed) -> None:
+    def _learn(self, exchange: Exchange, obeyed: Obeyed) -> None:
         """Answers to questions; one that was not asked is none."""
         asked = exchange.options.asked
         if obeyed.link is not None and LinkCheckReq() in asked:
@@ -401,7 +383,7 @@ class Mac:
         if self._exchange is not None:
             raise RuntimeError(f"the MAC is {self._state.value}: one exchange at a time")
 
-    def _expect(self, *states: State) -> _Exchange:
+    def _expect(self, *states: State) -> Exchange:
         """The present exchange; anything out of turn is a defect of the caller's."""
         if self._exchange is None or self._state not in states:
             raise RuntimeError(f"the MAC is {self._state.value}, not {' or '.join(each.value for each in states)}")

@@ -1,0 +1,89 @@
+"""The driver `lorawan_chip` on virtual chips, before a virtual gateway and network: what its tests run on.
+
+Rules of this file: making and breaking; no assertion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rataccess.clock import LoopClock
+from rataccess.driver import DriverContext, Forgetful
+from rataccess_drivers.lora.class_a import LoRaWanChipDriver
+from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions
+from rataccess_drivers.lora.transceiver import Chip, ChipLine, TransceiverOptions
+from rataccess_hil.lora import (
+    Ether,
+    NetworkDevice,
+    NetworkServer,
+    VirtualChip,
+    VirtualGateway,
+    VirtualSx1262,
+    VirtualSx1276,
+)
+
+APP_KEY = bytes(range(100, 116))
+DEV_EUI = 0x70B3D57ED0001234
+
+
+@dataclass
+class Field:
+    """A device's chip in reach of a gateway."""
+
+    ether: Ether
+    network: NetworkServer
+    device: NetworkDevice
+    gateway: VirtualGateway
+    chip: VirtualChip
+    region: str
+    memory: Forgetful = field(default_factory=Forgetful)
+    clock: LoopClock = field(default_factory=LoopClock)
+    secrets: dict[str, str] = field(default_factory=lambda: {"field.appkey": APP_KEY.hex()})
+
+    def driver(self, **options: Any) -> LoRaWanChipDriver:
+        """A driver for it, not opened."""
+        lines = {"reset": "reset", "irq": "dio0", "timeout_irq": "dio1"}
+        if isinstance(self.chip, VirtualSx1262):
+            lines = {"reset": "reset", "irq": "dio1", "busy": "busy"}
+        kind = Chip.SX1262 if isinstance(self.chip, VirtualSx1262) else Chip.SX1276
+        wires: dict[str, Any] = {role: ChipLine(line=line) for role, line in lines.items()}
+        told: dict[str, Any] = {"region": self.region, "deveui": f"{DEV_EUI:016X}", "ask_time": False} | options
+        context = DriverContext("field", self.clock, self.secrets.get, self.memory)
+        return LoRaWanChipDriver(
+            LoRaWanChipOptions(transceiver=TransceiverOptions(chip=kind, **wires), **told),
+            context,
+            open_spi=self.chip.open_spi,
+            open_gpio=self.chip.open_gpio,
+        )
+
+
+@asynccontextmanager
+async def in_the_field(
+    chip: str = "sx1262", region: str = "EU868", *, distance: float = 500.0, **network: Any
+) -> AsyncIterator[Field]:
+    """A chip so many metres from a gateway."""
+    ether = Ether(seed=5)
+    server = NetworkServer(region=region, seed=5, **network)
+    device = server.add_device(DEV_EUI, APP_KEY)
+    make = VirtualSx1262 if chip == "sx1262" else VirtualSx1276
+    virtual = make(ether, position=(distance, 0.0))
+    async with VirtualGateway(ether, server, region=region) as gateway:
+        yield Field(ether, server, device, gateway, virtual, region)
+
+
+@asynccontextmanager
+async def attached(
+    *where: str, options: dict[str, Any] | None = None, **more: Any
+) -> AsyncIterator[tuple[Field, LoRaWanChipDriver]]:
+    """A driver that has joined."""
+    async with in_the_field(*where, **more) as field:
+        driver = field.driver(**(options or {}))
+        try:
+            await driver.open()
+            await driver.attach()
+            yield field, driver
+        finally:
+            await driver.aclose()
