@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 DRIVERS = {
+    "lorawan_chip": "rataccess_drivers.lora.class_a:LoRaWanChipDriver",
     "interface": "rataccess_drivers.ip.interface:InterfaceDriver",
     "quectel": "rataccess_drivers.cellular.quectel:QuectelDriver",
     "sbd": "rataccess_drivers.satellite.sbd:SbdDriver",
