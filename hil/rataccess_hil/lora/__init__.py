@@ -11,6 +11,9 @@ arithmetic, never from a driver, so that the two can disagree.
 from rataccess_hil.lora.airtime import Waveform, noise_floor, sensitivity
 from rataccess_hil.lora.chip import ChipFaults, VirtualChip
 from rataccess_hil.lora.ether import Ether, Heard, Listener, Station, Transmission
+from rataccess_hil.lora.gateway import VirtualGateway
+from rataccess_hil.lora.network_device import Misdeed, NetworkDevice, ReceivedUplink
+from rataccess_hil.lora.network_server import NetworkServer
 from rataccess_hil.lora.sx1262 import VirtualSx1262
 from rataccess_hil.lora.sx1276 import VirtualSx1276
 
@@ -19,9 +22,14 @@ __all__ = [
     "Ether",
     "Heard",
     "Listener",
+    "Misdeed",
+    "NetworkDevice",
+    "NetworkServer",
+    "ReceivedUplink",
     "Station",
     "Transmission",
     "VirtualChip",
+    "VirtualGateway",
     "VirtualSx1262",
     "VirtualSx1276",
     "Waveform",
