@@ -50,10 +50,13 @@ class SmallNetwork:
         self.dev_nonces: list[int] = []
         self.uplinks: list[Uplink] = []
         self.heard: list[bytes] = []
+        self.under: list[bytes] = []
+        """The network session key when that was heard."""
 
     def hear(self, data: bytes) -> None:
         """Anything that was sent."""
         self.heard.append(data)
+        self.under.append(self.keys.nwk_s_key if self.keys else b"")
         frame = decode(data)
         if isinstance(frame, JoinRequest):
             crypto.check_join_request(APP_KEY, frame)
@@ -166,7 +169,10 @@ class Bench:
 
     def order(self, *commands: Command) -> Done:
         """An uplink that is answered with MAC commands."""
-        return self.send(b"", lambda _: self.network.downlink(commands=commands), port=None)
+        wire = encode_commands(commands)
+        if len(wire) > 15:
+            return self.send(b"", lambda _: self.network.downlink(wire, 0), port=None)
+        return self.send(b"", lambda _: self.network.downlink(fopts=wire), port=None)
 
     @property
     def last(self) -> Uplink:
