@@ -49,6 +49,7 @@ class WebServer:
         self._server = _Server(
             uvicorn.Config(
                 self._app,
+                interface="asgi3",
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -1,0 +1,170 @@
+"""ChirpStack's and The Things Stack's events over a real mosquitto, and downlinks back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.mosquitto import PASSWORD, USER, Mosquitto
+from tests.servers.mosquitto import mosquitto as mosquitto
+from tests.servers.mosquitto import mosquitto_server as mosquitto_server
+from tests.ways.corpora import corpus
+from tests.ways.ways_world import DEV_EUI, RunningWorld, WaysWorld, acknowledged, record, until
+
+APPLICATION = "17c82e96-be03-4f38-aef3-f83d48582d97"
+UP = f"application/{APPLICATION}/device/{DEV_EUI}/event/up"
+
+
+def chirpstack(broker: Mosquitto, **more: str) -> str:
+    options = {"host": '"127.0.0.1"', "port": str(broker.port), "tls": "false", **more}
+    lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+    return f'[[ways]]\nkind = "chirpstack"\nname = "lns"\n{lines}'
+
+
+def event(data: bytes, **more: Any) -> bytes:
+    info = {"applicationId": APPLICATION, "devEui": DEV_EUI}
+    lora = {"bandwidth": 125000, "spreadingFactor": 7}
+    told = {"deviceInfo": info, "fPort": 2, "data": base64.b64encode(data).decode(), "dr": 5}
+    return json.dumps({**told, "txInfo": {"modulation": {"lora": lora}}, **more}).encode()
+
+
+class Network:
+    """A network server's end of the broker."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        await self._client.publish(topic, payload, qos=1)
+
+    async def downlink(self) -> tuple[str, Any]:
+        async with asyncio.timeout(30):
+            async for message in self._client.messages:
+                return str(message.topic), json.loads(message.payload)
+        raise AssertionError("the broker hung up")
+
+
+@contextlib.asynccontextmanager
+async def network(broker: Mosquitto, topic: str) -> AsyncIterator[Network]:
+    import aiomqtt
+
+    async with aiomqtt.Client("127.0.0.1", broker.port, identifier="network-server") as client:
+        await client.subscribe(topic, qos=1)
+        yield Network(client)
+
+
+@contextlib.asynccontextmanager
+async def subscribed(world: WaysWorld) -> AsyncIterator[RunningWorld]:
+    async with world.running() as running:
+        async with asyncio.timeout(30):
+            await running.way("lns").subscribed.wait()
+        yield running
+
+
+async def test_an_uplink_is_filed_and_answered(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    world = WaysWorld(tmp_path, chirpstack(mosquitto))
+    device = world.add()
+    async with subscribed(world) as running, network(mosquitto, "application/+/device/+/command/down") as server:
+        data, identity = record(device, 1)
+        await server.publish(UP, event(data))
+        topic, command = await server.downlink()
+        assert topic == f"application/{APPLICATION}/device/{DEV_EUI}/command/down"
+        assert (command["devEui"], command["fPort"], command["confirmed"]) == (DEV_EUI, 2, False)
+        answer = base64.b64decode(command["data"])
+        assert len(answer) <= 242
+        assert 1 in acknowledged(device, answer, identity)
+        assert running.rows() == [(1, "readings", "lorawan")]
+
+
+async def test_events_that_are_not_for_us_and_garbage_change_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    world = WaysWorld(tmp_path, chirpstack(mosquitto))
+    device = world.add()
+    async with subscribed(world) as running, network(mosquitto, "application/+/device/+/command/down") as server:
+        data, identity = record(device, 1)
+        for each in corpus("chirpstack_events")["events"]:
+            await server.publish(each["topic"], json.dumps(each["payload"]).encode())
+        for garbage in (b"", b"\xff", b"{", b"[" * 5000, b'{"data": 7}', event(data, fPort=1), event(data, fPort=7)):
+            await server.publish(UP, garbage)
+        await server.publish(UP, event(data))
+        _, command = await server.downlink()
+        assert 1 in acknowledged(device, base64.b64decode(command["data"]), identity)
+        assert running.counters["malformed events of network servers"] == 5
+        assert running.counters["uplinks on the port of another"] == 3  # the corpus's uplink is on port 1
+        assert running.counters["packets that came by a way in"] == 1
+
+
+async def test_a_broker_that_goes_away_is_found_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    world = WaysWorld(tmp_path, chirpstack(mosquitto))
+    device = world.add()
+    async with subscribed(world) as running:
+        mosquitto.stop()
+        await until(lambda: running.way("lns").state == "trying again")
+        mosquitto.start()
+        async with asyncio.timeout(30):
+            await running.way("lns").subscribed.wait()
+        async with network(mosquitto, "application/+/device/+/command/down") as server:
+            await server.publish(UP, event(record(device, 1)[0]))
+            await server.downlink()
+        assert running.rows() == [(1, "readings", "lorawan")]
+        assert running.counters["ways in begun again"] >= 1
+
+
+async def test_what_comes_while_the_service_is_away_is_kept_for_its_client_id(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    world = WaysWorld(tmp_path, chirpstack(mosquitto, client_id='"solution-1"'))
+    device = world.add()
+    async with subscribed(world):
+        pass
+    async with network(mosquitto, "application/+/device/+/command/down") as server:
+        await server.publish(UP, event(record(device, 1)[0]))
+        async with subscribed(world) as running:
+            await server.downlink()
+            assert running.rows() == [(1, "readings", "lorawan")]
+
+
+async def test_tls_and_a_password(tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = {"port": str(mosquitto.tls_port), "tls": "true", "ca_file": f'"{mosquitto.ca_file}"'}
+    async with subscribed(WaysWorld(tmp_path, chirpstack(mosquitto, **tls))):
+        pass
+    (tmp_path / "b").mkdir()
+    monkeypatch.setenv("BROKER_PASSWORD", PASSWORD)
+    login = {"port": str(mosquitto.password_port), "username": f'"{USER}"', "password": '{ env = "BROKER_PASSWORD" }'}
+    async with subscribed(WaysWorld(tmp_path / "b", chirpstack(mosquitto, **login))):
+        pass
+
+
+async def test_the_things_stack(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    toml = (
+        '[[ways]]\nkind = "the_things_stack"\nname = "lns"\nhost = "127.0.0.1"\ntls = false\n'
+        f'port = {mosquitto.port}\napplication = "meters"\nusername = "{USER}"\n'
+    )
+    world = WaysWorld(tmp_path, toml)
+    device = world.add()
+    prefix = "v3/meters@ttn/devices/pump-1"
+    ids = {"device_id": "pump-1", "dev_eui": DEV_EUI.upper()}
+    async with subscribed(world) as running, network(mosquitto, f"{prefix}/down/push") as server:
+        data, identity = record(device, 1)
+        up = {"f_port": 2, "frm_payload": base64.b64encode(data).decode(), "settings": {}}
+        lora = {"data_rate": {"lora": {"bandwidth": 125000, "spreading_factor": 12}}}
+        await server.publish(f"{prefix}/up", b"{}")
+        await server.publish(f"{prefix}/down/failed", json.dumps({"end_device_ids": ids}).encode())
+        await server.publish(
+            f"{prefix}/up", json.dumps({"end_device_ids": ids, "uplink_message": {**up, "settings": lora}}).encode()
+        )
+        topic, pushed = await server.downlink()
+        [downlink] = pushed["downlinks"]
+        assert (topic, downlink["f_port"]) == (f"{prefix}/down/push", 2)
+        answer = base64.b64decode(downlink["frm_payload"])
+        assert len(answer) <= 51
+        assert 1 in acknowledged(device, answer, identity)
+        assert running.rows() == [(1, "readings", "lorawan")]
+        assert running.counters["malformed events of network servers"] == 1
+        assert running.counters["downlinks that a network refused"] == 1

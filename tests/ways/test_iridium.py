@@ -1,0 +1,236 @@
+"""DirectIP both ways: a server that is hard to hold up, and a client that pays for nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rataccess.services.airway import Airway
+from rataccess.services.ways.outbox import MOST_FOR_ONE, Outbox, Outcome
+from tests.ways.ways_world import IMEI, RunningWorld, WaysWorld, record, until
+
+SKY = '[[ways]]\nkind = "directip"\nname = "sky"\nhost = "127.0.0.1"\nport = 0\ntimeout = 20\n'
+
+
+def mo(payload: bytes, *, imei: str = IMEI, time: int = 0, status: int = 0) -> bytes:
+    """A message as the gateway sends it, its elements in an unusual order and one among them that nobody knows."""
+    header = struct.pack(">BHI15sBHHI", 1, 28, 7, imei.encode(), status, 75, 0, time)
+    parts = b"\x99\x00\x02ab" + (b"\x02" + struct.pack(">H", len(payload)) + payload if payload else b"") + header
+    return b"\x01" + struct.pack(">H", len(parts)) + parts
+
+
+async def deliver(running: RunningWorld, *pieces: bytes, end: bool = True) -> bytes:
+    """One connection to our server; what it says before it hangs up."""
+    reader, writer = await asyncio.open_connection(*running.way("sky").address)
+    try:
+        for each in pieces:
+            writer.write(each)
+            await writer.drain()
+        if end:
+            writer.write_eof()
+        async with asyncio.timeout(30):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+class Gateway:
+    """Iridium's side for messages to devices: answers with a status, or with what it is told."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.statuses: list[int | None] = []
+        """For one connection after another; `None` hangs up without a word."""
+
+    async def taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(3)
+        message = await reader.readexactly(struct.unpack(">BH", head)[1])
+        self.got.append(message)
+        status = self.statuses.pop(0) if self.statuses else 1
+        if status is not None:
+            content = struct.pack(
+                ">BHI15sIh", 0x44, 25, struct.unpack_from(">I", message, 3)[0], message[7:22], 9, status
+            )
+            writer.write(b"\x01" + struct.pack(">H", len(content)) + content)
+        writer.close()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self.taken, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            await asyncio.sleep(0)
+
+
+async def test_a_message_is_filed_by_its_imei_and_time(tmp_path: Path) -> None:
+    world = WaysWorld(tmp_path, SKY + "confirm = true\n")
+    device = world.add()
+    async with world.running() as running:
+        data, _ = record(device, 1)
+        assert await deliver(running, mo(data, time=int(world.clock.wall()) - 60)) == b"\x01\x00\x04\x05\x00\x01\x01"
+        assert running.rows() == [(1, "readings", "sbd")]
+        await deliver(running, mo(data))  # the gateway delivers it again
+        assert running.rows() == [(1, "readings", "sbd")]
+        assert running.counters["replayed requests"] == 1
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x01\xff\xff",
+        b"\x01\x00\x00",
+        b"\x01\x00\x05\x01\x00\x1cab",
+        mo(b"x", imei="1" * 14),
+    ],
+)
+async def test_what_is_no_message_gets_no_more_than_a_no(tmp_path: Path, spoilt: bytes) -> None:
+    world = WaysWorld(tmp_path, SKY + "confirm = true\n")
+    async with world.running() as running:
+        assert await deliver(running, spoilt) in (b"\x01\x00\x04\x05\x00\x01\x00", b"")
+        assert running.counters["malformed satellite messages"] == 1
+        assert "packets that came by a way in" not in running.counters
+
+
+async def test_no_confirmation_where_none_was_agreed(tmp_path: Path) -> None:
+    world = WaysWorld(tmp_path, SKY)
+    device = world.add()
+    async with world.running() as running:
+        assert await deliver(running, mo(record(device, 1)[0])) == b""
+        assert await deliver(running, mo(b"")) == b""
+        assert running.counters["satellite sessions without a packet"] == 1
+
+
+async def test_who_dribbles_is_cut_off(tmp_path: Path) -> None:
+    world = WaysWorld(tmp_path, SKY.replace("timeout = 20", "timeout = 0.05"))
+    async with world.running() as running:
+        assert await deliver(running, b"\x01\x00", end=False) == b""
+        assert running.counters["connections that ended too early"] == 1
+
+
+async def test_who_may_not_is_hung_up_on(tmp_path: Path) -> None:
+    world = WaysWorld(tmp_path, SKY + 'allowed = ["192.0.2.1"]\n')
+    async with world.running() as running:
+        with contextlib.suppress(ConnectionError):
+            assert await deliver(running, mo(b"x")) == b""
+        assert running.counters["connections from addresses that are not allowed"] == 1
+
+
+async def test_a_packet_goes_by_the_gateway(tmp_path: Path) -> None:
+    gateway = Gateway()
+    async with gateway.listening() as where:
+        world = WaysWorld(tmp_path, SKY + f'gateway = "{where}"\n')
+        async with world.running() as running:
+            running.way("sky").send(Airway("sky", "imei", IMEI, "sbd", 270, dear=True), b"hello")
+            await until(lambda: running.counters.get("answers by a way in") == 1)
+            running.way("sky").send(Airway("sky", "imei", IMEI, "sbd", 270, dear=True), bytes(271))
+            assert running.counters["answers that a way in lost"] == 1
+    [message] = gateway.got
+    assert message.endswith(b"\x42\x00\x05hello")
+    assert message[7:22] == IMEI.encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (-1, "answers that a provider refused"),
+        (-2, "answers that a provider refused"),
+        (-3, "answers that a provider refused"),
+        (-4, "answers that a provider refused"),
+        (-5, "answers that a provider takes later"),
+        (-6, "answers that a provider takes later"),
+        (-7, "answers that a provider refused"),
+        (-8, "answers that a provider refused"),
+        (-9, "answers that a provider refused"),
+        (-10, "answers that a provider takes later"),
+        (-11, "answers that a provider refused"),
+        (-12, "answers that a provider takes later"),
+        (-99, "answers that a provider takes later"),
+        (50, "answers by a way in"),
+        (None, "answers of unknown outcome"),
+    ],
+)
+async def test_every_status_has_its_consequence(tmp_path: Path, status: int | None, cause: str) -> None:
+    gateway = Gateway()
+    gateway.statuses = [status]
+    async with gateway.listening() as where:
+        world = WaysWorld(tmp_path, SKY + f'gateway = "{where}"\n')
+        async with world.running() as running:
+            running.way("sky").send(Airway("sky", "imei", IMEI, "sbd", 270, dear=True), b"hello")
+            await until(lambda: running.counters.get(cause) == 1)
+    ring = [each for each in gateway.got if b"\x42" not in each[22:]]
+    assert len(ring) == (1 if status == -5 else 0)
+    assert len(gateway.got) == 1 + len(ring)
+
+
+# --- what waits for a provider --------------------------------------------------------------------------------------------
+
+
+class Provider:
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.got: list[tuple[float, str, bytes]] = []
+        self.counted: list[str] = []
+        self.outbox = Outbox(self.deliver, self.counted.append, Random(1))
+
+    async def deliver(self, airway: Airway, data: bytes) -> Outcome:
+        self.got.append((asyncio.get_running_loop().time(), airway.name, data))
+        return self.outcomes.pop(0) if self.outcomes else Outcome.DONE
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.outbox.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def to(name: str) -> Airway:
+    return Airway("sky", "imei", name, "sbd", 270, dear=True)
+
+
+@pytest.mark.looptime
+async def test_one_devices_full_queue_holds_up_nobody_else() -> None:
+    provider = Provider(Outcome.LATER)
+    async with provider.running():
+        for name, data in (("a", b"1"), ("a", b"2"), ("b", b"3")):
+            provider.outbox.put(to(name), data)
+        await asyncio.sleep(1)
+        assert [(name, data) for _, name, data in provider.got] == [("a", b"1"), ("b", b"3")]
+        await asyncio.sleep(1000)
+        assert [data for _, _, data in provider.got] == [b"1", b"3", b"1", b"2"]
+        assert 450 <= provider.got[2][0] - provider.got[0][0] <= 900
+
+
+@pytest.mark.looptime
+async def test_what_has_waited_for_a_day_is_given_up() -> None:
+    provider = Provider(*[Outcome.SOON] * 1000)
+    async with provider.running():
+        provider.outbox.put(to("a"), b"1")
+        await asyncio.sleep(2 * 86_400)
+        assert len(provider.outbox) == 0
+        assert 20 < len(provider.got) < 100
+        assert provider.counted[-1] == "answers that a way in lost"
+
+
+@pytest.mark.looptime
+async def test_of_many_for_one_device_the_latest_are_kept() -> None:
+    provider = Provider(Outcome.LATER)
+    async with provider.running():
+        provider.outbox.put(to("a"), b"0")
+        await asyncio.sleep(1)
+        for number in range(1, 20):
+            provider.outbox.put(to("a"), bytes([number]))
+        assert len(provider.outbox) == MOST_FOR_ONE
+        await asyncio.sleep(1)
+        assert [data for _, _, data in provider.got[1:]] == [bytes([n]) for n in range(20 - MOST_FOR_ONE, 20)]
