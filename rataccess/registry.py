@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 
 DRIVERS = {
     "lorawan_chip": "rataccess_drivers.lora.class_a:LoRaWanChipDriver",
+    "lora_private": "rataccess_drivers.lora.private.driver:LoraPrivateDriver",
     "interface": "rataccess_drivers.ip.interface:InterfaceDriver",
     "quectel": "rataccess_drivers.cellular.quectel:QuectelDriver",
     "sbd": "rataccess_drivers.satellite.sbd:SbdDriver",
+    "imt": "rataccess_drivers.satellite.imt:ImtDriver",
+    "rak3172": "rataccess_drivers.lora.modules.driver:Rak3172Driver",
+    "wio_e5": "rataccess_drivers.lora.modules.driver:WioE5Driver",
+    "rn2483": "rataccess_drivers.lora.modules.driver:Rn2483Driver",
 }
 TRANSPORTS = {
+    "lora_private": "rataccess_transports.lora_private:LoraPrivateTransport",
     "udp": "rataccess_transports.udp:UdpTransport",
     "at_socket": "rataccess_transports.at_socket:AtSocketTransport",
     "lorawan": "rataccess_transports.lorawan:LoraWanTransport",
     "sbd": "rataccess_transports.sbd:SbdTransport",
+    "imt": "rataccess_transports.imt:ImtTransport",
 }
 
 

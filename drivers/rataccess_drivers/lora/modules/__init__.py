@@ -1,0 +1,1 @@
+"""LoRaWAN modules on a serial port: one engine, and each module as data."""

@@ -1,0 +1,99 @@
+"""One command to a module and what comes back, until it is over.
+
+Rules of this file: sans-I/O; events in, a verdict out; no clock.  What ends a command is data (`Command`), so that all
+modules share one conversation.  Events that have nothing to do with the command leave it alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from rataccess_drivers.lora.modules.events import Event, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to write, and how to know that it is over."""
+
+    text: str = field(repr=False)
+    ends: frozenset[Kind]
+    """Any of these ends it; a refusal and a restart always do."""
+    shown: str = ""
+    """For errors and logs; `text` where it is empty and the command holds no secret."""
+    name: str = ""
+    """Where set, values and refusals of other commands (`+NAME: ...`) are not meant."""
+    expect: re.Pattern[str] | None = None
+    """What a value must look like; others are not meant."""
+    starts: bool = False
+    """Whether `DONE` counts only after `STARTED`: one may be left from the command before."""
+    first: float = 5.0
+    """Seconds until the first sign of an answer."""
+    limit: float = 5.0
+    """Seconds until its end."""
+
+    @property
+    def label(self) -> str:
+        """For errors and logs."""
+        return self.shown or self.text
+
+
+class Transaction:
+    """A command on its way."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.events: list[Event] = []
+        """All that came since, what others are meant by included."""
+        self.match: re.Match[str] | None = None
+        """The value that was asked for."""
+        self.heard = False
+        """Whether anything at all has come that may be an answer."""
+        self.over = False
+        self.refusal: Event | None = None
+        self.restarted = False
+        self._echoed = self._started = False
+
+    def take(self, event: Event) -> None:
+        """One more line."""
+        if self.over:
+            return
+        if not self._echoed and event.line == self.command.text:
+            self._echoed = True
+            return
+        if len(self.events) < 64:  # a module that talks without end takes no memory
+            self.events.append(event)
+        if self._meant(event):
+            self.heard = True
+            self.over = self._ends(event)
+
+    def _meant(self, event: Event) -> bool:
+        if event.kind is Kind.OTHER:
+            return False
+        command = self.command
+        if event.kind in (Kind.VALUE, Kind.REFUSED):
+            return not command.name or event.name in ("", "AT", command.name)
+        return event.kind is not Kind.DONE or not command.name or event.name in ("", command.name)
+
+    def _ends(self, event: Event) -> bool:
+        command = self.command
+        match event.kind:
+            case Kind.REFUSED:
+                self.refusal = event
+                return True
+            case Kind.STARTED:
+                self._started = True
+            case Kind.DONE if command.starts and not self._started:
+                return False
+            case Kind.BOOTED if Kind.BOOTED not in command.ends:
+                self.restarted = True
+                return True
+            case Kind.VALUE | Kind.BOOTED if command.expect is not None:
+                found = command.expect.search(event.value or event.line)
+                self.match = found or self.match
+                return found is not None and event.kind in command.ends
+        return event.kind in command.ends
+
+    def has(self, *kinds: Kind) -> bool:
+        """Whether one of these has come."""
+        return any(event.kind in kinds for event in self.events)

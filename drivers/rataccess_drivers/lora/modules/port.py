@@ -1,0 +1,154 @@
+"""The serial port of a module: one command at a time, each within its limits, and every line to whom it concerns.
+
+Rules of this file: time and bytes; what lines mean is in the module's table.  A command whose caller has gone goes on: the
+next one waits until it is over, for its lines would be taken for its own.  After a command without an answer the module is
+asked something harmless first (`settle`), for the same reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from rataccess.errors import Closed, CommandFailed, PortLost, RadioSilent
+from rataccess_drivers.byteline import ByteLine, OpenByteLine
+from rataccess_drivers.lora.modules.commands import Command, Transaction
+from rataccess_drivers.lora.modules.events import Event, Kind, Pattern, read
+from rataccess_drivers.lora.modules.lines import LineReader, redacted
+
+log = logging.getLogger("rataccess.lora")
+
+
+class ModulePort:
+    """An open port.  `on_event` gets each line's event, `on_lost` why there are no more."""
+
+    def __init__(
+        self,
+        name: str,
+        table: Sequence[Pattern],
+        end: bytes,
+        probe: Command,
+        on_event: Callable[[Event], None],
+        on_lost: Callable[[PortLost], None],
+    ) -> None:
+        self._name = name
+        self._table = table
+        self._end = end
+        self._probe = probe
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._line: ByteLine | None = None
+        self._reader = LineReader()
+        self._current: Transaction | None = None
+        self._deadline = 0.0
+        self._news = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._unsettled = False
+        self._trouble: Exception = Closed(f"the port of {name} is not open")
+        self.heard_lines: list[str] = []
+        """The last lines, redacted: to say who answers there."""
+
+    def open(self, opener: OpenByteLine, address: str, baudrate: int) -> None:
+        """Raises `RadioNotFound`, `PortBusy`, `PortLost` or `ConfigurationError`."""
+        self._reader.clear()
+        self._line = opener(address, baudrate, self._feed, self._lose)
+
+    def close(self) -> None:
+        """Let go of it; who waits for an answer gets `Closed`.  Idempotent."""
+        self._trouble = Closed(f"the port of {self._name} was closed")
+        self._let_go()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is on its way."""
+        return self._turn.locked()
+
+    def write(self, data: bytes) -> None:
+        """Bytes that are no command: to wake the module."""
+        if self._line is not None:
+            self._line.write(data)
+
+    def _let_go(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+        self._news.set()
+
+    def _lose(self, why: OSError | str) -> None:
+        lost = PortLost(f"the port of {self._name} is gone: {why}")
+        self._trouble = lost
+        self._let_go()
+        self._on_lost(lost)
+
+    def _feed(self, data: bytes) -> None:
+        for line in self._reader.feed(data):
+            event = read(self._table, line)
+            self.heard_lines = [*self.heard_lines[-7:], redacted(line)]
+            current = self._current
+            if current is not None:
+                current.take(event)
+            self._news.set()
+            if event.kind is Kind.OTHER:
+                log.debug("%s: a line of no meaning (%d characters)", self._name, len(line))
+            self._on_event(event)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    async def run(self, command: Command) -> Transaction:
+        """Write it and wait for its end.
+
+        Raises `RadioSilent` (no answer within its limits), `CommandFailed` (the module has started anew meanwhile),
+        `PortLost` or `Closed`.  A refusal is in what is returned.
+        """
+        async with self._turn:
+            await self._outlive()
+            if self._unsettled:
+                await self._settle()
+            return await self._run(command)
+
+    async def _run(self, command: Command) -> Transaction:
+        if self._line is None:
+            raise self._gone()
+        transaction = Transaction(command)
+        now = asyncio.get_running_loop().time()
+        self._current, self._deadline = transaction, now + command.limit
+        self._line.write(command.text.encode("ascii") + self._end)
+        await self._wait(transaction, now + command.first, lambda: transaction.heard)
+        if transaction.heard:
+            await self._wait(transaction, now + command.limit, lambda: False)
+        self._current = None
+        if self._line is None and not transaction.over:
+            raise self._gone()
+        if transaction.restarted:
+            raise CommandFailed(f"{self._name}: the module has started anew during {command.label!r}")
+        if not transaction.over:
+            self._unsettled = True
+            what = "only in part" if transaction.heard else "nothing"
+            raise RadioSilent(f"{self._name}: the module answers {what} to {command.label!r}")
+        return transaction
+
+    async def _wait(self, transaction: Transaction, end: float, enough: Callable[[], bool]) -> None:
+        try:
+            async with asyncio.timeout_at(end):
+                while not transaction.over and not enough() and self._line is not None:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _outlive(self) -> None:
+        """A command whose caller was cancelled is over, or its time is."""
+        left = self._current
+        if left is not None:
+            await self._wait(left, self._deadline, lambda: False)
+            self._unsettled = self._unsettled or not left.over
+            self._current = None
+
+    async def _settle(self) -> None:
+        """What may still come of an unanswered command has come when the module answers something else."""
+        await self._run(self._probe)
+        self._unsettled = False
+
+    def _gone(self) -> Exception:
+        return type(self._trouble)(*self._trouble.args)
