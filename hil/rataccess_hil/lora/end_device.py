@@ -121,16 +121,22 @@ class EndDevice:
         self._listener: Listener | None = None
         self._sending: Transmission | None = None
         self.busy = False
-        self.set_region(region)
+        self.region = REGIONS[region]
+        self.plan = Plan.of(self.region)
 
     # --- settings -----------------------------------------------------------------------------------------------------
 
     def set_region(self, name: str) -> None:
         """Another channel plan; the session is gone."""
         self.region = REGIONS[name]
-        self.plan = Plan.of(self.region)
+        self._new_plan()
         self.session = None
         self.rate = min(self.rate, self.region.highest_rate)
+
+    def _new_plan(self) -> None:
+        duty_cycle = self.plan.duty_cycle
+        self.plan = Plan.of(self.region)
+        self.plan.duty_cycle = duty_cycle
 
     def set_app_key(self, key: bytes) -> None:
         """Keep a key; it cannot be read back."""
@@ -163,7 +169,7 @@ class EndDevice:
         self.stop()
         self.session = None
         self.answers = self.sticky = self.requests = b""
-        self.plan = Plan.of(self.region)
+        self._new_plan()
 
     def stop(self) -> None:
         """Give up what is under way."""
