@@ -22,7 +22,7 @@ MARGIN = 0.1
 _RESET_LOW = 0.001
 _RESET_WAIT = 0.010
 """Seconds; the datasheets have 100 us and 5 ms, user space is less exact."""
-_LOOK = 1.0
+_LOOK = 10.0
 """Seconds, at least, after which a listening chip is asked whether it still does."""
 
 
@@ -98,6 +98,10 @@ class SpiTransceiver(Transceiver):
     @abstractmethod
     async def _in_receive_mode(self) -> bool:
         """Whether the chip still listens.  Raises `RadioSilent` where it does not answer sensibly."""
+
+    @abstractmethod
+    async def _alive(self) -> None:
+        """Raise `RadioSilent` where the chip does not answer sensibly, in any mode."""
 
     @abstractmethod
     def _incoming(self) -> bool:
@@ -269,6 +273,14 @@ class SpiTransceiver(Transceiver):
     def receiving(self) -> bool:
         """See `Transceiver.receiving`."""
         return self._opened is not None and self._listening and self._incoming()
+
+    async def probe(self) -> None:
+        """See `Transceiver.probe`.  A chip that is at work is asked in between: one transfer disturbs nothing."""
+        if self._lock.locked():
+            await self._alive()
+            return
+        async with self._lock:
+            await self._alive()
 
     async def sleep(self) -> None:
         """See `Transceiver.sleep`."""

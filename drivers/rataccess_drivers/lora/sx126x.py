@@ -192,10 +192,15 @@ class Sx126x(SpiTransceiver):
         return (data, *commands.strength(rssi, snr))
 
     async def _in_receive_mode(self) -> bool:
+        await self._alive()
+        return await self._status() >> 4 & 7 == commands.MODE_RECEIVE
+
+    async def _alive(self) -> None:
+        if self._asleep:
+            return  # asking would wake it
         status = await self._status()
         if status in (0x00, 0xFF):
             raise RadioSilent(f"the transceiver of {self.name} no longer answers (status 0x{status:02x}); open it anew")
-        return status >> 4 & 7 == commands.MODE_RECEIVE
 
     def _incoming(self) -> bool:
         """A preamble counts once: what was none leads to no header, and its flag would stay."""

@@ -167,10 +167,13 @@ class Sx127x(SpiTransceiver):
         return data, rssi, snr
 
     async def _in_receive_mode(self) -> bool:
+        await self._alive()
+        return self._read(Reg.OP_MODE) & 0x07 in (Mode.RECEIVE, Mode.RECEIVE_SINGLE)
+
+    async def _alive(self) -> None:
         mode = self._read(Reg.OP_MODE)
-        if mode & 0x80 and mode != 0xFF:
-            return mode & 0x07 in (Mode.RECEIVE, Mode.RECEIVE_SINGLE)
-        raise RadioSilent(f"the transceiver of {self.name} has lost its settings (mode 0x{mode:02x}); open it anew")
+        if not mode & 0x80 or mode == 0xFF:
+            raise RadioSilent(f"the transceiver of {self.name} has lost its settings (mode 0x{mode:02x}); open it anew")
 
     def _incoming(self) -> bool:
         return bool(self._read(Reg.MODEM_STAT) & registers.SIGNAL)

@@ -112,6 +112,11 @@ class Transceiver(ABC):
     def receiving(self) -> bool:
         """Whether a packet is coming in right now; `False` where nobody is in `receive`.  Raises `PortLost`."""
 
+    async def probe(self) -> None:  # noqa: B027 - may be left as it is
+        """Ask the chip whether it is there, whatever it is doing; changes nothing.  Raises `RadioSilent`, `PortLost` or
+        `Closed`.
+        """
+
     @abstractmethod
     async def sleep(self) -> None:
         """Least current; whatever is done next wakes the chip.  Raises `RadioSilent`, `PortLost` or `Closed`."""
