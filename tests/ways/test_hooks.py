@@ -76,7 +76,8 @@ async def test_rockblocks_posts_are_taken_as_form_and_as_json(tmp_path: Path, ho
     device = world.add()
     async with world.running() as running:
         data, _ = record(device, 1)
-        assert await post(running, "rock", **{how: form(data)}) == 200
+        sent: dict[str, Any] = {how: form(data)}
+        assert await post(running, "rock", **sent) == 200
         assert running.rows() == [(1, "readings", "sbd")]
         assert await post(running, "rock", data=form(b"")) == 200
         assert running.counters["satellite sessions without a packet"] == 1
@@ -183,7 +184,12 @@ async def test_cloudloops_posts_are_taken_and_answered_by_its_calls(
             heard: list[Airway] = []
             way = running.way("cloud")
             to_core = way._heard
-            way._heard = lambda batch: (heard.extend(airway for _, airway in batch), to_core(batch))
+
+            def hear(batch: Any) -> None:
+                heard.extend(airway for _, airway in batch)
+                to_core(batch)
+
+            way._heard = hear
             assert await post(running, "cloud", content=json.dumps(lingo(record(device, 1)[0], kind))) == 200
             assert running.rows() == [(1, "readings", kind)]
             assert (heard[0].via, heard[0].dear, heard[0].room) == ("DgXe", True, 270 if kind == "sbd" else 65_000)

@@ -1,0 +1,260 @@
+"""Our own network server, before virtual gateways and devices with a codec of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rataccess.errors import StoreUnreachable
+from rataccess.services import provisioning
+from rataccess.services.airway import Airway
+from rataccess.services.ways.semtech.gateways import Gateways
+from rataccess_hil.lora.regions import REGIONS
+from tests.ways.farm import DEV_EUI, farm
+from tests.ways.ways_world import APP_KEY
+
+NAME = f"{DEV_EUI:016x}"
+pytestmark = pytest.mark.looptime
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+async def test_join_uplink_and_answer_in_every_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    sub_band = 2 if region in ("US915", "AU915") else None
+    async with farm(tmp_path, monkeypatch, region=region, sub_band=sub_band) as made:
+        finished = await made.send(b"\x20hello")
+        assert made.heard.packets[0][0] == b"\x20hello"
+        airway = made.airways[0]
+        assert airway[:4] == ("farm", "deveui", NAME, "lorawan")
+        assert (airway.dear, airway.unasked) == (False, False)
+        assert finished.downlink is not None
+        assert (finished.downlink.port, finished.downlink.data, finished.downlink.window) == (2, b"re:\x20hello", 1)
+        assert made.counted["joins"] == 1
+        assert made.gateways[0].errors == []
+
+
+async def test_the_room_is_that_of_the_window_after_the_uplink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        for rate, room in ((0, 51), (3, 115), (5, 242)):
+            made.device.rate = rate
+            made.heard.answer = lambda data, airway: made.way.send(airway, bytes(airway.room))
+            finished = await made.send(b"\x20")
+            assert made.airways[-1].room == room
+            assert finished.downlink is not None
+            assert len(finished.downlink.data) == room
+            await asyncio.sleep(200)
+
+
+async def test_confirmed_uplinks_and_mac_commands_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.heard.answer = None
+        finished = await made.send(b"\x20", confirmed=True)
+        assert finished.ok
+        assert finished.attempts == 1
+        made.device.requests = b"\x02\x0d"  # LinkCheckReq, DeviceTimeReq
+        finished = await made.send(b"\x20")
+        assert finished.downlink is not None
+        assert len(finished.downlink.told) == 2
+        assert made.airways[-1].room == 242 - 3 - 6
+        assert (await made.send(b"\x20")).downlink is None
+
+
+async def test_a_session_goes_on_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        assert (await made.send(b"\x20one")).downlink is not None
+        before = made.device.session
+        assert before is not None
+        counters = before.up, before.down
+        await made.restart()
+        finished = await made.send(b"\x20two", confirmed=True)
+        assert finished.ok
+        assert finished.downlink is not None
+        assert made.device.session is before
+        assert before.up == counters[0] + 1
+        assert before.down >= 64 > counters[1]
+        assert [data for data, _ in made.heard.packets] == [b"\x20one", b"\x20two"]
+        # and what was recorded before the restart is nothing now
+        pushed = [each for each in made.datagrams if each[3] == 0 and b'"rxpk"' in each]
+        for each in pushed:
+            made.way._take(each, lambda _: None)
+        await asyncio.sleep(10)
+        assert len(made.heard.packets) == 2
+        assert made.counted["replayed join-requests"] == 1
+        assert made.counted["replayed uplinks"] >= 1
+
+
+async def test_what_is_not_ours_or_forged_is_counted_and_gets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        session = made.device.session
+        assert session is not None
+        made.device.dev_nonce -= 1
+        assert not (await made.join()).ok
+        assert made.counted["replayed join-requests"] == 1
+        made.device.set_app_key(bytes(16))
+        assert not (await made.join()).ok
+        assert made.counted["join-requests with a wrong MIC"] == 1
+        made.device.dev_eui += 1
+        assert not (await made.join()).ok
+        assert made.counted["join-requests of unknown devices"] == 1
+        made.device.session = session
+        session.keys = made.device._session(0, type(session.keys)(bytes(16), bytes(16))).keys
+        made.device.retries = 0
+        assert not (await made.send(b"\x20", confirmed=True)).ok
+        assert made.counted["uplinks with a wrong MIC"] == 1
+        session.address ^= 1
+        assert not (await made.send(b"\x20", confirmed=True)).ok
+        assert made.counted["uplinks of unknown sessions"] == 1
+        assert made.heard.packets == []
+
+
+async def test_the_key_file_decides_who_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.device.retries = 0
+        provisioning.set_app_key(made.world.settings, made.world.service, "SN1", None)
+        assert not (await made.send(b"\x20", confirmed=True)).ok
+        provisioning.set_app_key(made.world.settings, made.world.service, "SN1", APP_KEY)
+        assert (await made.send(b"\x20", confirmed=True)).ok
+
+
+async def test_the_better_of_two_gateways_answers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch, gateways=2) as made:
+        sent = [each.counts["txnb"] for each in made.gateways]
+        made.device.requests = b"\x02"
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert len(made.heard.packets) == 1
+        assert [each.counts["txnb"] for each in made.gateways] == [sent[0], sent[1] + 1]  # the nearer one
+        assert made.counted["copies of uplinks"] == 2
+        [link_check] = finished.downlink.told
+        assert (link_check.what, link_check.values[1]) == ("link_check", 2)
+        made.ether.obstruct(made.gateways[1].station, 100.0)
+        assert (await made.send(b"\x20hello")).downlink is not None
+
+
+async def test_a_new_join_takes_over_once_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        await made.send(b"\x20one")
+        first = made.device.session
+        assert (await made.join()).ok
+        second, made.device.session = made.device.session, first
+        assert (await made.send(b"\x20two")).downlink is not None  # somebody may have kept a join-request back
+        made.device.session = second
+        assert (await made.send(b"\x20three")).downlink is not None
+        made.device.session, made.device.retries = first, 0
+        assert not (await made.send(b"\x20four", confirmed=True)).ok
+        assert [data[1:] for data, _ in made.heard.packets] == [b"one", b"two", b"three"]
+
+
+async def test_a_device_that_is_heard_well_is_told_to_be_quick_and_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.heard.answer = None
+        made.device.rate = 0
+        for _ in range(22):
+            await made.send(b"\x20")
+            await asyncio.sleep(10)
+        assert made.device.rate == 5
+        assert made.device.power_index > 0
+        assert made.way.network._states[NAME].current.power == made.device.power_index  # type: ignore[union-attr]
+
+
+async def test_packets_for_the_other_service_are_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        await made.send(b"\x00", port=1)
+        await made.send(b"\x20", port=7)
+        assert made.heard.packets == []
+        assert made.counted["packets for the other service"] == 1
+        assert made.counted["uplinks on the port of another"] == 1
+
+
+async def test_nothing_joins_while_the_store_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch, joined=False) as made:
+        made.store.broken = StoreUnreachable("away")
+        assert not (await made.join()).ok
+        made.store.broken = None
+        assert (await made.join()).ok
+
+
+async def test_only_gateways_that_are_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch, joined=False, gateways=1) as made:
+        assert made.gateways[0].counts["pull_acks"] == 1
+        made.way._gateways = Gateways(frozenset({"00000000000000ff"}))
+        assert not (await made.join()).ok
+        assert made.counted["datagrams of unknown gateways"] > 0
+
+
+async def test_a_gateway_that_is_too_slow_for_rx1_is_given_rx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.gateways[
+            0
+        ]._backhaul = 0.6  # there 0.6 s, gathering 0.2 s, back 0.6 s: too late for RX1, its refusal for RX2
+        made.heard.answer = None
+        made.way.send(Airway("farm", "deveui", NAME), b"\x20small")
+        made.way.send(Airway("farm", "deveui", NAME), b"\x20later")
+        finished = await made.send(b"\x20")
+        assert finished.downlink is None
+        assert made.gateways[0].errors[0] == "TOO_LATE"
+        await asyncio.sleep(5)
+        made.gateways[0]._backhaul = 0.02
+        finished = await made.send(b"\x20")
+        assert finished.downlink is not None
+        assert finished.downlink.data == b"\x20small"
+        assert finished.downlink.pending
+        finished = await made.send(b"\x20")
+        assert finished.downlink is not None
+        assert finished.downlink.data == b"\x20later"
+
+
+async def test_what_a_gateway_refuses_for_rx1_goes_into_rx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        gateway, refusals = made.gateways[0], ["COLLISION_PACKET"]
+        monkeypatch.setattr(gateway, "_refusal", lambda *_: refusals.pop(0) if refusals else "")
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert (finished.downlink.window, finished.downlink.data) == (2, b"re:\x20hello")
+        refusals[:] = ["COLLISION_PACKET"]
+        made.heard.answer = lambda data, airway: made.way.send(airway, bytes(100))  # too much for RX2's data rate
+        assert (await made.send(b"\x20")).downlink is None
+        made.heard.answer = None
+        finished = await made.send(b"\x20")  # so it waited for the next uplink
+        assert finished.downlink is not None
+        assert (finished.downlink.window, len(finished.downlink.data)) == (1, 100)
+        assert made.counted["downlinks that a gateway refused"] == 2
+
+
+async def test_no_gateway_is_longer_on_the_air_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        region, loop = made.way.network.region, asyncio.get_running_loop()
+        gateway = made.way._gateways.heard(f"{made.gateways[0].eui:016x}")
+        assert gateway is not None
+        gateway.charge(region, 868_300_000, 36.0, loop.time())
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert finished.downlink.window == 2
+        gateway.charge(region, region.rx2_frequency, 360.0, loop.time())
+        assert (await made.send(b"\x20hello")).downlink is None
+        assert made.counted["downlinks that no gateway could send"] == 1
+        await asyncio.sleep(4000)
+        made.heard.answer = None
+        finished = await made.send(b"\x20")
+        assert finished.downlink is not None
+        assert (finished.downlink.window, finished.downlink.data) == (1, b"re:\x20hello")
+
+
+async def test_anything_from_the_network_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        push = next(each for each in made.datagrams if b'"rxpk"' in each)
+        answers: list[bytes] = []
+        for at in range(0, len(push), 7):
+            made.way._take(push[:at], answers.append)
+            made.way._take(push[:at] + bytes([push[at] ^ 0x55]) + push[at + 1 :], answers.append)
+        await asyncio.sleep(10)
+        assert {each[3] for each in answers} <= {1, 4}  # PUSH_ACK and PULL_ACK
+        assert (await made.send(b"\x20hello")).downlink is not None
+        assert len(made.heard.packets) == 1
