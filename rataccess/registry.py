@@ -24,6 +24,7 @@ DRIVERS = {
     "quectel": "rataccess_drivers.cellular.quectel:QuectelDriver",
     "sbd": "rataccess_drivers.satellite.sbd:SbdDriver",
     "imt": "rataccess_drivers.satellite.imt:ImtDriver",
+    "notecard": "rataccess_drivers.satellite.notecard:NotecardDriver",
     "rak3172": "rataccess_drivers.lora.modules.driver:Rak3172Driver",
     "wio_e5": "rataccess_drivers.lora.modules.driver:WioE5Driver",
     "rn2483": "rataccess_drivers.lora.modules.driver:Rn2483Driver",
@@ -35,6 +36,7 @@ TRANSPORTS = {
     "lorawan": "rataccess_transports.lorawan:LoraWanTransport",
     "sbd": "rataccess_transports.sbd:SbdTransport",
     "imt": "rataccess_transports.imt:ImtTransport",
+    "notecard": "rataccess_transports.notecard:NotecardTransport",
 }
 
 

@@ -147,6 +147,12 @@ class Inbox:
             self._save()
             self._news.set()
 
+    def taken(self) -> None:
+        """The radio has given its copy of the last message up: the next one is new, even where it looks the same."""
+        if self._mark:
+            self._mark = []
+            self._save()
+
     def close(self, why: RataccessError) -> None:
         """From now on `receive` raises `why`; what waits is kept for the next opening."""
         self._trouble = why
