@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rataccess.errors import NotNow, PacketTooLarge, TransportBroken
 from rataccess.lorawan.commands import COMMANDS, Command
 from rataccess.lorawan.frame import Uplink, decode
-from rataccess.lorawan.regions import AU915, EU868, REGIONS, US915
+from rataccess.lorawan.regions import AU915, EU868, REGIONS, US915, Region
 from rataccess_drivers.lora.mac import Done, Listen
 from tests.lorawan.small_network import Bench, nothing
 
@@ -35,17 +35,23 @@ class Device(RuleBasedStateMachine):
         self.bench: Bench | None = None
         self.seen: list[bytes] = []
 
-    @precondition(lambda self: self.bench is None)
-    @rule(region=st.sampled_from([EU868, US915, AU915, REGIONS["AS923"]]), adr=st.booleans())
-    def begin(self, region: object, adr: bool) -> None:
-        self.bench = Bench(region, settings={"adr": adr})  # type: ignore[arg-type]
+    @initialize(
+        region=st.sampled_from([EU868, EU868, US915, AU915, REGIONS["AS923"]]),
+        adr=st.booleans(),
+        slow=st.booleans(),
+        joined=st.sampled_from([True, True, True, False]),
+    )
+    def begin(self, region: Region, adr: bool, slow: bool, joined: bool) -> None:
+        settings: dict[str, object] = {"adr": adr, "data_rate": min(region.join_data_rates) if slow else None}
+        self.bench = Bench(region, settings=settings)
+        if joined:
+            self.bench.join(rx2_dr=region.rx2_dr)
 
     @property
     def there(self) -> Bench:
         assert self.bench is not None
         return self.bench
 
-    @precondition(lambda self: self.bench is not None)
     @rule(answered=st.booleans(), delay=st.integers(0, 15))
     def join(self, answered: bool, delay: int) -> None:
         bench = self.there
@@ -76,10 +82,22 @@ class Device(RuleBasedStateMachine):
             return None
         return bench.run(action, answer)  # type: ignore[arg-type]
 
-    @precondition(lambda self: self.bench is not None)
     @rule(data=raw, confirmed=st.booleans())
     def send(self, data: bytes, confirmed: bool) -> None:
         self.exchange(data, confirmed, nothing)
+
+    @precondition(lambda self: self.bench is not None and self.bench.mac.session is not None)
+    @rule(dying=st.booleans())
+    def burst(self, dying: bool) -> None:
+        """As much as ever goes."""
+        bench = self.there
+        for _ in range(15):
+            try:
+                bench.run(bench.mac.send(bench.clock.now, 2, bytes(max(0, min(51, bench.mac.room)))))
+            except NotNow:
+                break
+            if dying:
+                bench.restart()
 
     @precondition(lambda self: self.bench is not None and self.bench.network.keys is not None)
     @rule(data=raw, confirmed=st.booleans(), ack=st.booleans(), commands=orders(), window=st.integers(1, 2))
@@ -126,7 +144,6 @@ class Device(RuleBasedStateMachine):
             )
         assert done is None or not done.heard, "forged or heard before"
 
-    @precondition(lambda self: self.bench is not None)
     @rule(steps=st.integers(0, 3))
     def die(self, steps: int) -> None:
         """The supply fails in the middle of an exchange, after so many steps."""
@@ -140,7 +157,6 @@ class Device(RuleBasedStateMachine):
             pass
         bench.restart()
 
-    @precondition(lambda self: self.bench is not None)
     @rule(seconds=st.floats(0, 5000))
     def wait(self, seconds: float) -> None:
         self.there.clock.now += seconds
@@ -185,6 +201,6 @@ class Device(RuleBasedStateMachine):
 
 
 Device.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestDevice = Device.TestCase
