@@ -174,6 +174,11 @@ class Sx127x(SpiTransceiver):
         mode = self._read(Reg.OP_MODE)
         if not mode & 0x80 or mode == 0xFF:
             raise RadioSilent(f"the transceiver of {self.name} has lost its settings (mode 0x{mode:02x}); open it anew")
+        # The pointer of the host's side of the FIFO: it is set before each use, and the modem has one of its own.
+        written = self._read(Reg.FIFO_ADDR_PTR) ^ 0xFF
+        self._write(Reg.FIFO_ADDR_PTR, written)
+        if mode & 0x07 != Mode.SLEEP and self._read(Reg.FIFO_ADDR_PTR) != written:
+            raise RadioSilent(f"the transceiver of {self.name} no longer takes what is written; open it anew")
 
     def _incoming(self) -> bool:
         return bool(self._read(Reg.MODEM_STAT) & registers.SIGNAL)

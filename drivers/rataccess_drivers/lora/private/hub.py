@@ -14,7 +14,7 @@ from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.private.frame import Frame
 from rataccess_drivers.lora.private.link import MOST_PEERS, SOON, Accepted, Action, Attempt, Endpoint, Event, Listen
 
-KEPT = 8
+KEPT = 16
 """Messages that wait for one node; the oldest makes room."""
 EXPIRES = 3600.0
 """Seconds: by then the services have sent something newer."""
