@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rataccess.clock import LoopClock
+from rataccess_hil.lora.pins import VirtualGpio
 from rataccess_hil.memory_port import MemoryPort
 from rataccess_hil.satellite import USUAL_IMEI, IridiumGateway, Model, Sky, Timings, Virtual9603
 from tests.hil_satellite.terminal import Terminal, corpus
@@ -194,7 +195,7 @@ async def test_a_byte_ends_a_session(world: World) -> None:
 
 async def test_rings_twice_and_is_answered(world: World) -> None:
     pin = world.modem.core.ring_pin
-    reader = pin.reader("falling")
+    reader = VirtualGpio(pin, "in", "falling")
     try:
         await world.terminal.ask("AT+SBDMTA=1")
         world.gateway.send(USUAL_IMEI, b"one")
@@ -203,7 +204,7 @@ async def test_rings_twice_and_is_answered(world: World) -> None:
         world.gateway.send(USUAL_IMEI, b"two")
         assert await world.terminal.pause(1) == b"\r\nSBDRING\r\n"
         assert reader.poll(0)
-        assert reader.read_event() == "falling"
+        assert reader.read_event().edge == "falling"
         assert pin.read() is False
         assert await world.terminal.pause(18) == b""
         assert pin.read() is True

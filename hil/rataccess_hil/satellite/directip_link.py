@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rataccess_hil.satellite.delivery import Delivery
 from rataccess_hil.satellite.directip import (
     DirectIpError,
     Element,
@@ -30,8 +30,8 @@ RETRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before each further try; the last one is repeated (the real gateway's figures are unverified)."""
 
 
-class MoSender:
-    """Delivers a gateway's MO messages to one server; `open` starts, `aclose` ends it.
+class MoSender(Delivery):
+    """Delivers a gateway's MO messages to one server.
 
     `confirmed` waits for the optional confirmation element, and delivers again after a failure or none within `timeout`
     seconds.  `piece` cuts what is sent into pieces of so many bytes, as a slow network would; `twice` delivers each message
@@ -49,67 +49,19 @@ class MoSender:
         piece: int | None = None,
         twice: bool = False,
     ) -> None:
+        super().__init__(gateway)
         self.server, self.confirmed, self.retries, self.timeout = server, confirmed, retries, timeout
         self.piece, self.twice = piece, twice
-        self.waiting: deque[MoMessage] = deque()
-        self.delivered = 0
-        self.failed_tries = 0
-        self._gateway = gateway
-        self._news = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._task: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Take MO messages from now on."""
-        self._gateway.outlets.append(self._take)
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def aclose(self) -> None:
-        """Stop; what waits stays in `waiting`.  Idempotent."""
-        if self._task is not None:
-            self._gateway.outlets.remove(self._take)
-            task, self._task = self._task, None
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def drained(self) -> None:
-        """Return once nothing waits."""
-        await self._idle.wait()
-
-    def _take(self, message: MoMessage) -> None:
+    def _copies(self, message: MoMessage) -> int:
         if message.topic is not None:
-            return  # IMT goes another way
-        self.waiting.extend([message] * (2 if self.twice else 1))
-        self._idle.clear()
-        self._news.set()
+            return 0  # IMT goes another way
+        return 2 if self.twice else 1
 
-    async def _run(self) -> None:
-        tries = 0
-        while True:
-            while not self.waiting:
-                self._idle.set()
-                self._news.clear()
-                await self._news.wait()
-            if await self._deliver(self.waiting[0]):
-                self.waiting.popleft()
-                self.delivered += 1
-                tries = 0
-            else:
-                self.failed_tries += 1
-                await asyncio.sleep(self.retries[min(tries, len(self.retries) - 1)])
-                tries += 1
+    def _pause(self, tries: int) -> float:
+        return self.retries[min(tries, len(self.retries)) - 1]
 
-    async def _deliver(self, message: MoMessage) -> bool:
+    async def _try(self, message: MoMessage) -> bool:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(self.timeout):

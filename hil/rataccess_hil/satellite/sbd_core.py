@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from rataccess_hil.lora.pins import Pin
 from rataccess_hil.modem.schedule import Schedule, Timer
 from rataccess_hil.satellite.gateway import IridiumGateway
-from rataccess_hil.satellite.port import OutputPin
 from rataccess_hil.satellite.sbd_grammar import Handler, split_line
 from rataccess_hil.satellite.sbd_state import Buffers, Counts, Faults, Hang, Model, Profile, Timings
 from rataccess_hil.satellite.sbd_steps import Aborted, Answer, AtError, NoAnswer, Raw, Read, Step, Wait
@@ -43,8 +43,8 @@ class SbdModem:
         self.faults, self.counts, self.buffers = Faults(), Counts(), Buffers()
         self.stored = Profile(flow=model.flow_control)
         self.profile = replace(self.stored)
-        self.ring_pin = OutputPin(True)
-        """RI: low while it rings."""
+        self.ring_pin = Pin("ring", level=True, output=True)
+        """RI: low while it rings; `VirtualGpio(core.ring_pin, "in", "falling")` is the host's end."""
         self.momsn = 0
         self.powered = False
         self.awake = False

@@ -11,14 +11,13 @@ import asyncio
 import base64
 import json
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from rataccess_hil.satellite import http
+from rataccess_hil.satellite.delivery import Delivery
 from rataccess_hil.satellite.directip import MoMessage
 from rataccess_hil.satellite.gateway import IridiumGateway
 
@@ -145,8 +144,8 @@ def _moment(seconds: int) -> dict[str, int]:
     return {name: getattr(when, name) for name in ("year", "month", "day", "hour", "minute", "second")}
 
 
-class HookPoster:
-    """Posts a gateway's MO messages to one URL, in order; a message that no 200 answered in time is posted again.
+class HookPoster(Delivery):
+    """Posts a gateway's MO messages to one URL; a message that no 200 answered in time is posted again.
 
     `form` makes the body (`rockblock_form`, `rockblock_json`, `lingo`); `post` sends it, and may be another function where
     time is virtual.
@@ -162,72 +161,17 @@ class HookPoster:
         first_retry: float = FIRST_RETRY,
         patience: float = PATIENCE,
     ) -> None:
+        super().__init__(gateway)
         self.url, self.form, self.post = url, form, post
         self.first_retry, self.patience = first_retry, patience
-        self.waiting: deque[MoMessage] = deque()
-        self.delivered = 0
-        self.failed_tries = 0
-        self.given_up = 0
-        self._gateway = gateway
-        self._news = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._task: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Take MO messages from now on."""
-        self._gateway.outlets.append(self._take)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+    def _pause(self, tries: int) -> float | None:
+        waited = self.first_retry * (2 ** (tries - 1) - 1)
+        return self.first_retry * 2 ** (tries - 1) if waited < LAST_RETRY else None
 
-    async def aclose(self) -> None:
-        """Stop; what waits stays in `waiting`.  Idempotent."""
-        if self._task is not None:
-            self._gateway.outlets.remove(self._take)
-            task, self._task = self._task, None
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def drained(self) -> None:
-        """Return once nothing waits."""
-        await self._idle.wait()
-
-    def _take(self, message: MoMessage) -> None:
-        self.waiting.append(message)
-        self._idle.clear()
-        self._news.set()
-
-    async def _run(self) -> None:
-        while True:
-            while not self.waiting:
-                self._idle.set()
-                self._news.clear()
-                await self._news.wait()
-            await self._deliver(self.waiting[0])
-            self.waiting.popleft()
-
-    async def _deliver(self, message: MoMessage) -> None:
-        pause, waited = self.first_retry, 0.0
-        while waited < LAST_RETRY:
-            if await self._answered(*self.form(message)):
-                self.delivered += 1
-                return
-            self.failed_tries += 1
-            await asyncio.sleep(pause)
-            waited, pause = waited + pause, pause * 2
-        self.given_up += 1
-
-    async def _answered(self, content_type: str, body: bytes) -> bool:
+    async def _try(self, message: MoMessage) -> bool:
         try:
             async with asyncio.timeout(self.patience):
-                return await self.post(self.url, content_type, body) == 200
+                return await self.post(self.url, *self.form(message)) == 200
         except (OSError, TimeoutError):
             return False

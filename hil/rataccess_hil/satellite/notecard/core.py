@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rataccess.clock import Clock
+from rataccess_hil.lora.pins import Pin
 from rataccess_hil.modem.schedule import Schedule
 from rataccess_hil.satellite.notecard import line
 from rataccess_hil.satellite.notecard.files import Notefiles
@@ -28,7 +29,6 @@ from rataccess_hil.satellite.notecard.state import (
     Settings,
 )
 from rataccess_hil.satellite.notecard.syncing import Syncing
-from rataccess_hil.satellite.port import OutputPin
 from rataccess_hil.satellite.sky import Sky
 
 _LONGEST_LINE = 300_000
@@ -68,7 +68,7 @@ class NotecardCore:
         self.variables: dict[str, Any] = {}
         self.ntn = model.ntn is not None
         """Whether the satellite module is paired."""
-        self.attn_pin = OutputPin(False)
+        self.attn_pin = Pin("attn", output=True)
         self.uplink: Callable[[Event], None] = notehub.take
         """Where notes go up."""
         self.stopped: Callable[[], None] = lambda: None

@@ -1,0 +1,107 @@
+"""A satellite site as a process of its own: `python -m rataccess_hil.satellite --link /run/sbd --mo 127.0.0.1:10800`.
+
+Rules of this file: arguments to objects, and back to a clean end.  It prints one line of JSON when it can be used, and
+ends on SIGTERM, SIGINT, the control `stop`, or with `--until-eof` when its standard input ends (its parent died).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from rataccess_hil.control import ControlServer
+from rataccess_hil.satellite.site import HOOKS, SatelliteSite
+from rataccess_hil.satellite.sky import Sky
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _hook(text: str) -> tuple[str, str]:
+    form, equals, url = text.partition("=")
+    if not equals or form not in HOOKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no FORM=URL with a form of {', '.join(HOOKS)}")
+    return form, url
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m rataccess_hil.satellite", description="A virtual Iridium modem on a port, and its gateway."
+    )
+    made.add_argument("--link", help="path of the port's symbolic link; a temporary one by default")
+    made.add_argument("--control", help="path of the UNIX socket to control it by")
+    made.add_argument("--lines", help="folder for the named pipe supply, the modem's ON/OFF pin")
+    made.add_argument("--model", choices=("9603", "9704"), default="9603")
+    made.add_argument("--imei", help="15 digits")
+    made.add_argument("--mo", type=_address, action="append", default=[], metavar="HOST:PORT", help="a DirectIP server")
+    made.add_argument("--mo-confirmed", action="store_true", help="DirectIP servers confirm each message")
+    made.add_argument(
+        "--mt", type=_address, default="127.0.0.1:0", metavar="HOST:PORT", help="where to take MT messages"
+    )
+    made.add_argument("--hook", type=_hook, action="append", default=[], metavar="FORM=URL", help="form, json or lingo")
+    made.add_argument("--web", type=_address, metavar="HOST:PORT", help="where to take MT messages over HTTP")
+    made.add_argument("--session-seconds", type=float, help="everything over the air takes about so long")
+    made.add_argument("--bars", type=int, choices=range(6), default=5, help="the most bars of the sky")
+    made.add_argument("--passing", action="store_true", help="satellites come and go")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--until-eof", action="store_true", help="end when standard input ends")
+    return made
+
+
+def site_of(options: argparse.Namespace) -> SatelliteSite:
+    """What the arguments describe; nothing is opened."""
+    return SatelliteSite(
+        model=options.model,
+        imei=options.imei,
+        servers=options.mo,
+        confirmed=options.mo_confirmed,
+        hooks=options.hook,
+        listen=options.mt,
+        web=options.web,
+        session_seconds=options.session_seconds,
+        sky=Sky(options.bars, passing=options.passing, seed=options.seed),
+        link=options.link,
+        lines=options.lines,
+        seed=options.seed,
+    )
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until told to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    if options.until_eof:
+        loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
+    async with site_of(options) as site:
+        server = ControlServer(options.control, site.controls.do, ended.set) if options.control else None
+        try:
+            if server is not None:
+                await server.open()
+            sys.stdout.write(json.dumps(site.told()) + "\n")
+            sys.stdout.flush()
+            await ended.wait()
+        finally:
+            if server is not None:
+                await server.aclose()
+            if options.until_eof:
+                loop.remove_reader(sys.stdin)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse and run."""
+    asyncio.run(run(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()
