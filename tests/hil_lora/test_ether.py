@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rataccess_hil.lora.airtime import Waveform
-from rataccess_hil.lora.ether import Ether, Heard, Listener, Position, Station, same_channel
+from rataccess_hil.lora.ether import Ether, Heard, Listener, Position, Station
 
 pytestmark = pytest.mark.looptime
 
@@ -18,7 +18,7 @@ SF9 = Waveform(868_100_000, 9)
 def hear(ether: Ether, station: Station, wave: Waveform, heard: list[Heard], capacity: int = 1) -> Listener:
     return ether.listen(
         station,
-        lambda other: same_channel(other, wave) and other.spreading_factor == wave.spreading_factor,
+        lambda other: wave.same_channel(other) and other.spreading_factor == wave.spreading_factor,
         capacity=capacity,
         on_packet=heard.append,
     )

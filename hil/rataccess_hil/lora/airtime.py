@@ -66,6 +66,19 @@ class Waveform:
         """Seconds that a packet of `size` bytes takes."""
         return self.preamble_time + self.payload_symbols(size) * self.symbol_time
 
+    def same_channel(self, other: Waveform) -> bool:
+        """Whether a receiver of one can demodulate the other: same bandwidth, and a quarter of it apart at most."""
+        return self.bandwidth == other.bandwidth and abs(self.frequency - other.frequency) * 4 <= self.bandwidth
+
+    def matches(self, other: Waveform) -> bool:
+        """Whether a single receiver that is set to this one locks to the other."""
+        return (
+            self.same_channel(other)
+            and self.spreading_factor == other.spreading_factor
+            and self.inverted_iq == other.inverted_iq
+            and self.sync_word == other.sync_word
+        )
+
     @property
     def snr_limit(self) -> float:
         """dB below which nothing can be demodulated."""

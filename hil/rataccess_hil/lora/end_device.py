@@ -12,16 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rataccess_hil.lora import frames
-from rataccess_hil.lora.airtime import Waveform
 from rataccess_hil.lora.crypto import SessionKeys, open_join_accept, session_keys
 from rataccess_hil.lora.device_commands import Told, execute
 from rataccess_hil.lora.device_plan import Channel, Plan
-from rataccess_hil.lora.ether import Ether, Heard, Listener, Position, Station, Transmission
+from rataccess_hil.lora.device_radio import ClassARadio, Window
+from rataccess_hil.lora.ether import Ether, Heard, Position, Station
 from rataccess_hil.lora.frames import DataFrame, JoinAccept, JoinRequest
 from rataccess_hil.lora.regions import REGIONS
 
-_WINDOW_SYMBOLS = 16
-_EARLY_SYMBOLS = 5
 _MAX_GAP = 16_384
 
 
@@ -117,9 +115,7 @@ class EndDevice:
         """LinkCheckReq, DeviceTimeReq for the next uplink."""
         self.on_sent: Callable[[], None] = lambda: None
         self.on_finished: Callable[[Finished], None] = lambda finished: None
-        self._timers: set[asyncio.TimerHandle] = set()
-        self._listener: Listener | None = None
-        self._sending: Transmission | None = None
+        self._radio = ClassARadio(ether, self.station)
         self.busy = False
         self.region = REGIONS[region]
         self.plan = Plan.of(self.region)
@@ -173,13 +169,7 @@ class EndDevice:
 
     def stop(self) -> None:
         """Give up what is under way."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        self._close()
-        if self._sending is not None:
-            self.ether.abort(self._sending)
-            self._sending = None
+        self._radio.stop()
         self.busy = False
 
     # --- joining ------------------------------------------------------------------------------------------------------
@@ -310,9 +300,9 @@ class EndDevice:
             if isinstance(found, Channel):
                 self._attempt(sealed, found, confirmed, attempt)
             else:
-                self._at(self._now() + (found or 1.0), try_again)
+                self._radio.at(self._now() + (found or 1.0), try_again)
 
-        self._at(self._now() + 1.0 + 2.0 * self._chance.random(), try_again)
+        self._radio.at(self._now() + 1.0 + 2.0 * self._chance.random(), try_again)
 
     def _read(self, data: bytes, window: int, heard: Heard) -> Downlink | None:
         session = self.session
@@ -343,14 +333,6 @@ class EndDevice:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _at(self, when: float, run: Callable[[], None]) -> None:
-        def due() -> None:
-            self._timers.discard(handle)
-            run()
-
-        handle = asyncio.get_running_loop().call_at(when, due)
-        self._timers.add(handle)
-
     def _free_channel(self, plan: Plan, rate: int) -> Channel:
         found = plan.pick(rate, self._now(), self._chance)
         if isinstance(found, Channel):
@@ -359,7 +341,7 @@ class EndDevice:
 
     def _windows(
         self, channel: Channel, rate: int, delay: float, offset: int, rx2_rate: int, rx2_frequency: int
-    ) -> list[tuple[float, Waveform]]:
+    ) -> list[Window]:
         rx1_rate, rx1_frequency = self.region.rx1(rate, channel.frequency, offset)
         rx1_frequency = channel.down_frequency or rx1_frequency
         return [
@@ -372,79 +354,14 @@ class EndDevice:
         sealed: bytes,
         channel: Channel,
         rate: int,
-        windows: list[tuple[float, Waveform]],
+        windows: list[Window],
         heard: Callable[[bytes, int, Heard], bool],
         done: Callable[[bool], None],
     ) -> None:
         power = self.region.max_eirp - 2 * self.power_index
-        packet = self.ether.transmit(self.station, self.region.wave(rate, channel.frequency), sealed, power)
-        self._sending = packet
+        wave = self.region.wave(rate, channel.frequency)
+        packet = self._radio.transmit(wave, sealed, power, lambda: self.on_sent(), windows, heard, done)
         self.plan.used(channel.frequency, packet.end, packet.end - packet.start)
-
-        def ended() -> None:
-            self._sending = None
-            self.on_sent()
-
-        self._at(packet.end, ended)
-        self._open_window(1, windows, packet.end, heard, done)
-
-    def _open_window(
-        self,
-        number: int,
-        windows: list[tuple[float, Waveform]],
-        end: float,
-        heard: Callable[[bytes, int, Heard], bool],
-        done: Callable[[bool], None],
-    ) -> None:
-        if number > len(windows):
-            done(False)
-            return
-        delay, wave = windows[number - 1]
-        opens = end + delay - _EARLY_SYMBOLS * wave.symbol_time
-        closes = opens + _WINDOW_SYMBOLS * wave.symbol_time
-
-        def after() -> None:
-            self._close()
-            self._open_window(number + 1, windows, end, heard, done)
-
-        def packet(received: Heard) -> None:
-            self._close()
-            if received.intact and heard(received.data, number, received):
-                done(True)
-            else:
-                after()
-
-        def close() -> None:
-            listener = self._listener
-            if listener is not None:
-                listener.settle(closes)
-                if not listener.locked:
-                    after()
-
-        def open_() -> None:
-            self._listener = self.ether.listen(self.station, lambda other: _matches(other, wave), on_packet=packet)
-            self._at(closes, close)
-
-        if self._now() > opens + 1e-6:
-            # The first window's packet lasted beyond the second's beginning.
-            done(False)
-        else:
-            self._at(opens, open_)
-
-    def _close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     def __repr__(self) -> str:
         return f"<EndDevice {self.dev_eui:016x} {self.region.name} {'joined' if self.session else 'not joined'}>"
-
-
-def _matches(other: Waveform, own: Waveform) -> bool:
-    return (other.frequency, other.spreading_factor, other.bandwidth, other.inverted_iq, other.sync_word) == (
-        own.frequency,
-        own.spreading_factor,
-        own.bandwidth,
-        own.inverted_iq,
-        own.sync_word,
-    )

@@ -292,7 +292,7 @@ class Ether:
         """Whether a station can hear LoRa of this channel, bandwidth and spreading factor now (CAD)."""
         return any(
             each.station is not station
-            and same_channel(each.waveform, waveform)
+            and each.waveform.same_channel(waveform)
             and each.waveform.spreading_factor == waveform.spreading_factor
             and self.snr(each, station) >= waveform.snr_limit
             for each in self._in_the_air()
@@ -328,7 +328,7 @@ class Ether:
         critical = packet.start + max(0, wave.preamble - _LAST_PREAMBLE_SYMBOLS) * wave.symbol_time
         if other.end <= critical:
             return False
-        same = other.waveform.spreading_factor == wave.spreading_factor and same_channel(other.waveform, wave)
+        same = other.waveform.spreading_factor == wave.spreading_factor and wave.same_channel(other.waveform)
         same = same and other.waveform.inverted_iq == wave.inverted_iq
         margin = self.level(packet, station) - self.level(other, station)
         return margin < (_CAPTURE if same else -_OTHER_FACTOR_REJECTION)
@@ -342,8 +342,3 @@ class Ether:
 
     def __repr__(self) -> str:
         return f"<Ether {len(self.log)} packets, {len(self._listeners)} listeners>"
-
-
-def same_channel(one: Waveform, other: Waveform) -> bool:
-    """Whether a receiver of one could demodulate the other: same bandwidth, and a quarter of it apart at most."""
-    return one.bandwidth == other.bandwidth and abs(one.frequency - other.frequency) * 4 <= one.bandwidth

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from rataccess_hil.lora import semtech
 from rataccess_hil.lora.airtime import Waveform
-from rataccess_hil.lora.ether import Ether, Heard, Listener, Position, Station, Transmission, same_channel
+from rataccess_hil.lora.ether import Ether, Heard, Listener, Position, Station, Transmission
 from rataccess_hil.lora.regions import REGIONS, Region
 
 _GPS_EPOCH = 315_964_800 - 18  # UNIX seconds at GPS second 0, with the leap seconds since
@@ -169,7 +169,7 @@ class VirtualGateway:
     def _listen_on(self, index: int, channel: Waveform, factors: range) -> None:
         def accepts(wave: Waveform) -> bool:
             return (
-                same_channel(wave, channel)
+                channel.same_channel(wave)
                 and wave.spreading_factor in factors
                 and wave.sync_word == 0x34
                 and not wave.inverted_iq

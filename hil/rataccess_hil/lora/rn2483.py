@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rataccess_hil.lora import mac_commands
-from rataccess_hil.lora.airtime import Waveform
 from rataccess_hil.lora.crypto import SessionKeys
 from rataccess_hil.lora.device_plan import Channel
 from rataccess_hil.lora.end_device import DeviceSession, Finished, Refused
-from rataccess_hil.lora.ether import Ether, Heard, Listener
+from rataccess_hil.lora.ether import Ether
 from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
+from rataccess_hil.lora.rn2483_radio import RawRadio
 
 _INVALID = "invalid_param"
 
@@ -55,9 +55,7 @@ class VirtualRn2483(SerialModule):
         self._silent = False
         self._link_check = 0
         self._margin, self._gateways = 255, 0
-        self._radio = {"freq": "868100000", "sf": "sf12", "bw": "125", "cr": "4/5", "pwr": "1", "sync": "34"}
-        self._radio |= {"mod": "lora", "crc": "on", "iqi": "off", "wdt": "15000", "prlen": "8"}
-        self._raw: Listener | None = None
+        self._radio = RawRadio(self.device, self._say, self._later)
         self.counters_used_up = False
         """Whether the uplink counter has reached its end: only a join helps."""
         self.nvm = bytearray(256)
@@ -87,7 +85,7 @@ class VirtualRn2483(SerialModule):
         self._joining = self._paused = self._silent = False
         self._personal.clear()
         self._has = dict.fromkeys(self._has, False)
-        self._stop_raw()
+        self._radio.stop()
 
     def _recall(self) -> None:
         device, saved = self.device, self._saved
@@ -103,7 +101,7 @@ class VirtualRn2483(SerialModule):
         table: dict[str, Callable[[list[str]], str | None]] = {
             "sys": self._sys,
             "mac": self._mac,
-            "radio": self._radio_command,
+            "radio": lambda rest: self._radio.command(rest, free=self._paused),
         }
         try:
             handler = table.get(words[0])
@@ -315,7 +313,7 @@ class VirtualRn2483(SerialModule):
         return "4294967245"
 
     def _mac_resume(self, words: list[str]) -> str:
-        self._stop_raw()
+        self._radio.stop()
         self._paused = False
         return "ok"
 
@@ -406,78 +404,6 @@ class VirtualRn2483(SerialModule):
             self._say(f"mac_rx {downlink.port} {downlink.data.hex().upper()}")
         else:
             self._say("mac_tx_ok")
-
-    # --- radio --------------------------------------------------------------------------------------------------------
-
-    def _radio_command(self, words: list[str]) -> str | None:
-        match words:
-            case ["set", name, value] if name in self._radio:
-                self._radio[name] = value
-                return "ok"
-            case ["get", name] if name in self._radio:
-                return self._radio[name]
-            case ["get", "snr"]:
-                return str(round(self.device.last_snr))
-            case ["tx", text, *_]:
-                return self._radio_tx(hex_bytes(text))
-            case ["rx", symbols]:
-                return self._radio_rx(int(symbols))
-            case ["rxstop"]:
-                self._stop_raw()
-                return "ok"
-        return _INVALID
-
-    def _wave(self) -> Waveform:
-        radio = self._radio
-        return Waveform(
-            frequency=int(radio["freq"]),
-            spreading_factor=int(radio["sf"].removeprefix("sf")),
-            bandwidth=int(radio["bw"]) * 1000,
-            coding_rate=int(radio["cr"][-1]),
-            crc=radio["crc"] == "on",
-            inverted_iq=radio["iqi"] == "on",
-            sync_word=int(radio["sync"], 16),
-        )
-
-    def _radio_tx(self, data: bytes) -> str:
-        if not self._paused or self._raw is not None:
-            return "busy"
-        packet = self.device.ether.transmit(self.device.station, self._wave(), data, float(self._radio["pwr"]))
-        self._later(packet.end - packet.start, lambda: self._say("radio_tx_ok"))
-        return "ok"
-
-    def _radio_rx(self, symbols: int) -> str:
-        if not self._paused or self._raw is not None:
-            return "busy"
-        wave = self._wave()
-
-        def heard(packet: Heard) -> None:
-            self._stop_raw()
-            self.device.last_snr = packet.snr_db
-            self._say(f"radio_rx  {packet.data.hex().upper()}" if packet.intact else "radio_err")
-
-        def over() -> None:
-            if self._raw is listener and not listener.locked:
-                self._stop_raw()
-                self._say("radio_err")
-
-        listener = self._raw = self.device.ether.listen(
-            self.device.station,
-            lambda other: (
-                (other.frequency, other.spreading_factor, other.sync_word, other.inverted_iq)
-                == (wave.frequency, wave.spreading_factor, wave.sync_word, wave.inverted_iq)
-            ),
-            on_packet=heard,
-        )
-        limit = symbols * wave.symbol_time if symbols else int(self._radio["wdt"]) / 1000
-        if limit:
-            self._later(limit, over)
-        return "ok"
-
-    def _stop_raw(self) -> None:
-        if self._raw is not None:
-            self._raw.close()
-            self._raw = None
 
 
 class VirtualRn2903(VirtualRn2483):

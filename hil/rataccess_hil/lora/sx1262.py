@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rataccess_hil.lora.airtime import Waveform
-from rataccess_hil.lora.ether import Heard, Transmission, same_channel
+from rataccess_hil.lora.ether import Heard, Transmission
 from rataccess_hil.lora.sx1262_memory import (
     CAD,
     DATA_AVAILABLE,
@@ -211,7 +211,7 @@ class VirtualSx1262(Sx1262Memory):
         wave = self._waveform()
         self._mode = RX
         self._check_workarounds(wave, sending=False)
-        self._listen(lambda other: _matches(other, wave))
+        self._listen(wave.matches)
         now = self._now()
         if limit:
             self._rx_timer = self._at(now + limit, lambda: self._rx_timed_out(now + limit, symbols=False))
@@ -316,15 +316,6 @@ class VirtualSx1262(Sx1262Memory):
             if line == "dio2" and self._dio2_switch:
                 continue
             self.pins[line].drive(bool(self._irq & mask))
-
-
-def _matches(other: Waveform, own: Waveform) -> bool:
-    return (
-        same_channel(other, own)
-        and other.spreading_factor == own.spreading_factor
-        and other.inverted_iq == own.inverted_iq
-        and other.sync_word == own.sync_word
-    )
 
 
 _Command = Callable[[VirtualSx1262, bytes], bytes | None]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from rataccess_hil.lora.airtime import Waveform
 from rataccess_hil.lora.chip import VirtualChip
-from rataccess_hil.lora.ether import Ether, Heard, Position, Transmission, same_channel
+from rataccess_hil.lora.ether import Ether, Heard, Position, Transmission
 from rataccess_hil.lora.pins import Pin
 
 _STEP = 32e6 / 2**19  # Hz of one count of RegFrf
@@ -241,7 +241,7 @@ class VirtualSx1276(VirtualChip):
         if wave.inverted_iq != (self._registers[0x3B] == 0x19):
             self.missed.add("RegInvertIQ2 of the receiver")
         if self._configured():
-            self._listen(lambda other: _matches(other, wave))
+            self._listen(wave.matches)
         if self.mode == RX_SINGLE:
             symbols = max(4, (self._registers[0x1E] & 3) << 8 | self._registers[0x1F])
             deadline = self._now() + symbols * wave.symbol_time
@@ -328,12 +328,3 @@ class VirtualSx1276(VirtualChip):
         for index, (line, flags) in enumerate(_FLAG_OF.items()):
             chosen = flags[self._registers[0x40] >> (6 - 2 * index) & 3]
             self.pins[line].drive(bool(self._registers[0x12] & chosen))
-
-
-def _matches(other: Waveform, own: Waveform) -> bool:
-    return (
-        same_channel(other, own)
-        and other.spreading_factor == own.spreading_factor
-        and other.inverted_iq == own.inverted_iq
-        and other.sync_word == own.sync_word
-    )
