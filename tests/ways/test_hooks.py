@@ -139,21 +139,21 @@ _CODES = [
 ]
 
 
-@pytest.mark.parametrize(("status", "text", "cause"), _CODES)
-async def test_every_answer_of_rockblock_has_its_consequence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, text: str, cause: str
-) -> None:
+async def test_every_answer_of_rockblock_has_its_consequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROCK_PASSWORD", "pass")
     provider = Provider()
-    provider.answers = [(status, text)]
     async with provider.listening() as url:
         more = f'url = "{url}/MT"\nusername = "me"\npassword = {{ env = "ROCK_PASSWORD" }}\nflush = true\n'
         world = WaysWorld(tmp_path, ROCKBLOCK + more)
         async with world.running() as running:
-            running.way("rock").send(Airway("rock", "imei", IMEI, "sbd", 270, dear=True), b"hello")
-            await until(lambda: running.counters.get(cause) == 1)
-    wanted = {"imei": [IMEI], "username": ["me"], "password": ["pass"], "data": [b"hello".hex()], "flush": ["yes"]}
-    assert provider.got == [("/MT", wanted)]
+            for number, (status, text, cause) in enumerate(_CODES):
+                before = running.counters.get(cause, 0)
+                provider.answers = [(status, text)]
+                to = Airway("rock", "imei", f"{number:015}", "sbd", 270, dear=True)
+                running.way("rock").send(to, b"hello")
+                await until(lambda cause=cause, before=before: running.counters.get(cause, 0) == before + 1)  # type: ignore[misc]
+    wanted = {"username": ["me"], "password": ["pass"], "data": [b"hello".hex()], "flush": ["yes"]}
+    assert provider.got == [("/MT", {"imei": [f"{number:015}"], **wanted}) for number in range(len(_CODES))]
 
 
 def lingo(data: bytes, kind: str = "sbd") -> dict[str, Any]:
@@ -199,7 +199,7 @@ async def test_cloudloops_posts_are_taken_and_answered_by_its_calls(
             assert len(running.rows()) == 2
     [(path, fields)] = provider.got
     assert path == ("/Data/DoSendSbdMessage" if kind == "sbd" else "/Data/DoSendImtMessage")
-    assert fields["message"] == [b"hello".hex()]
+    assert fields["message"] == [b"hello".hex() if kind == "sbd" else "aGVsbG8="]
     assert (fields["token"], fields["thing"]) == (["token"], ["DgXe"])
 
 

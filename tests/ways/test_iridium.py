@@ -138,37 +138,30 @@ async def test_a_packet_goes_by_the_gateway(tmp_path: Path) -> None:
     assert message[7:22] == IMEI.encode()
 
 
-@pytest.mark.parametrize(
-    ("status", "cause"),
-    [
-        (-1, "answers that a provider refused"),
-        (-2, "answers that a provider refused"),
-        (-3, "answers that a provider refused"),
-        (-4, "answers that a provider refused"),
-        (-5, "answers that a provider takes later"),
-        (-6, "answers that a provider takes later"),
-        (-7, "answers that a provider refused"),
-        (-8, "answers that a provider refused"),
-        (-9, "answers that a provider refused"),
-        (-10, "answers that a provider takes later"),
-        (-11, "answers that a provider refused"),
-        (-12, "answers that a provider takes later"),
-        (-99, "answers that a provider takes later"),
-        (50, "answers by a way in"),
-        (None, "answers of unknown outcome"),
-    ],
-)
-async def test_every_status_has_its_consequence(tmp_path: Path, status: int | None, cause: str) -> None:
+REFUSED, LATER = "answers that a provider refused", "answers that a provider takes later"
+STATUSES: dict[int | None, str] = {
+    **dict[int | None, str].fromkeys((-1, -2, -3, -4, -7, -8, -9, -11), REFUSED),
+    **dict[int | None, str].fromkeys((-5, -6, -10, -12, -99), LATER),
+    0: "answers by a way in",
+    50: "answers by a way in",
+    None: "answers of unknown outcome",
+}
+
+
+async def test_every_status_has_its_consequence(tmp_path: Path) -> None:
     gateway = Gateway()
-    gateway.statuses = [status]
     async with gateway.listening() as where:
         world = WaysWorld(tmp_path, SKY + f'gateway = "{where}"\n')
         async with world.running() as running:
-            running.way("sky").send(Airway("sky", "imei", IMEI, "sbd", 270, dear=True), b"hello")
-            await until(lambda: running.counters.get(cause) == 1)
-    ring = [each for each in gateway.got if b"\x42" not in each[22:]]
-    assert len(ring) == (1 if status == -5 else 0)
-    assert len(gateway.got) == 1 + len(ring)
+            for number, (status, cause) in enumerate(STATUSES.items()):
+                before, sent = running.counters.get(cause, 0), len(gateway.got)
+                gateway.statuses = [status]
+                to = Airway("sky", "imei", f"{number:015}", "sbd", 270, dear=True)
+                running.way("sky").send(to, b"hello")
+                await until(lambda cause=cause, before=before: running.counters.get(cause, 0) == before + 1)  # type: ignore[misc]
+                ring = [each for each in gateway.got[sent:] if b"\x42" not in each[22:]]
+                assert len(ring) == (status == -5)
+                assert len(gateway.got) - sent == 1 + len(ring)
 
 
 # --- what waits for a provider --------------------------------------------------------------------------------------------

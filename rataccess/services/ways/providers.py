@@ -5,6 +5,8 @@ Rules of this file: what differs between them: the fields of a post, the request
 
 from __future__ import annotations
 
+import base64
+
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from rataccess.errors import ObjectError
@@ -113,10 +115,15 @@ class CloudloopWay(HookWay):
 
     def _request(self, airway: Airway, data: bytes) -> tuple[str, dict[str, str]]:
         assert self._token is not None
-        form = {"token": self._token, "thing": str(airway.via), "message": data.hex()}
+        form = {"token": self._token, "thing": str(airway.via)}
         if airway.link == SBD:
-            return f"{self._settings.url}/Data/DoSendSbdMessage", form
-        return f"{self._settings.url}/Data/DoSendImtMessage", {**form, "topic": str(self._settings.topic)}  # unverified
+            return f"{self._settings.url}/Data/DoSendSbdMessage", {**form, "message": data.hex()}
+        message = base64.b64encode(data).decode("ascii")
+        return f"{self._settings.url}/Data/DoSendImtMessage", {
+            **form,
+            "message": message,
+            "topic": str(self._settings.topic),
+        }
 
     def _judge(self, status: int, text: str) -> Outcome:
         return Outcome.DONE if 200 <= status < 300 else by_status(status)
