@@ -60,6 +60,11 @@ class ModulePort:
         self._let_go()
 
     @property
+    def is_open(self) -> bool:
+        """Whether the port is there."""
+        return self._line is not None
+
+    @property
     def busy(self) -> bool:
         """Whether a command is on its way."""
         return self._turn.locked()
@@ -86,12 +91,14 @@ class ModulePort:
             event = read(self._table, line)
             self.heard_lines = [*self.heard_lines[-7:], redacted(line)]
             current = self._current
+            asked = current is not None and not current.over and event.kind in current.command.ends
             if current is not None:
                 current.take(event)
             self._news.set()
             if event.kind is Kind.OTHER:
                 log.debug("%s: a line of no meaning (%d characters)", self._name, len(line))
-            self._on_event(event)
+            if event.kind is not Kind.BOOTED or not asked:  # some give their version in the words of their start
+                self._on_event(event)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,8 @@ class Profile:
     """What wakes it, and is no command."""
     breaks: bool = False
     """Whether a break and `wake` have it find the baud rate anew."""
+    stranger: bytes = b""
+    """What others answer to, where none does to `probe`: to name the wrong module."""
     end: bytes = b"\r\n"
     boot_time: float = 3.0
     """Seconds until it answers after a start."""

@@ -28,6 +28,8 @@ log = logging.getLogger("rataccess.lora")
 
 _WAKING = 0.1
 """Seconds that a module takes from the first byte to its first command."""
+_STRANGER = 0.5
+"""Seconds for a module of another kind to answer."""
 _BREAK = 0.05
 """Seconds for the byte that is the break to leave the port."""
 
@@ -105,6 +107,10 @@ class ModuleRadio(Driver, ABC):
                     self._check_others(port)
                 else:
                     return True
+            if self.profile.stranger:
+                port.write(self.profile.stranger)
+                await asyncio.sleep(_STRANGER)
+                self._check_others(port)
         except BaseException:
             await self.close_port()
             raise
@@ -243,7 +249,7 @@ class ModuleRadio(Driver, ABC):
             return Evidence.BEARER
         if self._answers:
             return Evidence.RADIO
-        return Evidence.NONE if self._port is None else Evidence.PORT
+        return Evidence.NONE if self._port is None or not self._port.is_open else Evidence.PORT
 
     def _standing(self) -> RadioStatus:
         detail = self._detail

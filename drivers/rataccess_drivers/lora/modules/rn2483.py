@@ -104,5 +104,6 @@ RN2483 = Profile(
     rests_silently=True,
     wake=b"\x55",
     breaks=True,
+    stranger=b"AT\r\n",
     acked=frozenset({Kind.SENT, Kind.DOWNLINK}),
 )
