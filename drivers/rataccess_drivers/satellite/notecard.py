@@ -36,6 +36,8 @@ __all__ = ["NotecardDriver", "NotecardOptions"]
 WATCH = (1.0, 2.0, 4.0, 8.0, 15.0)
 QUICK = 10.0
 PENALTY = 300.0
+# A Notecard gives a search for its network about this long (unverified).
+NETWORK_LIMIT = 60.0
 ADDED = "added"
 """Mark of an attempt whose note is in the Notecard."""
 
@@ -139,7 +141,7 @@ class NotecardDriver(SatelliteRadio):
             return Bearer("notecard")
         try:
             await self._configure()
-            await self._look()
+            await self._look_for_network()
         except CommandFailed as error:
             raise AttachFailed(str(error), PENALTY if trouble(str(error)) is Trouble.SETTINGS else None) from error
         if not self._network:
@@ -152,6 +154,19 @@ class NotecardDriver(SatelliteRadio):
             )
         self._tell_slot()
         return Bearer("notecard")
+
+    async def _look_for_network(self) -> None:
+        """Where the last synchronisation found no network, have the Notecard try again and see how that goes.
+
+        Its own patience with networks that refuse it (its penalty box) is respected.
+        """
+        await self._look()
+        if not self._network:
+            await self._console.ask({"req": "hub.sync"})
+        end = asyncio.get_running_loop().time() + NETWORK_LIMIT
+        while not self._network and asyncio.get_running_loop().time() < end:
+            await self._changes(QUICK)
+            await self._look()
 
     async def _configure(self) -> None:
         options = self.options

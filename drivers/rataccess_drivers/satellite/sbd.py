@@ -71,9 +71,7 @@ class SbdDriver(SbdModem):
         self._pace = Pace(context.clock.monotonic, chance or random.Random())
         mailbox = options.mailbox
         self._purse = Purse(context.memory, f"driver/{context.name}/purse", mailbox.credits_a_day, context.clock)
-        self._sessions = SbdSessions(
-            self._console, self._attempts, self._inbox, self._pace, context.clock, options.session_timeout
-        )
+        self._sessions = SbdSessions(self._console, self._attempts, self._inbox, self._pace, context.clock, options)
         self._one_session = asyncio.Lock()
         self._mail: asyncio.Task[None] | None = None
         self._mail_due = asyncio.Event()

@@ -178,6 +178,8 @@ MO_STATUSES: dict[int, MoStatus] = {
     65: MoStatus(Verdict.BARRED, "PLL lock failure: the modem's hardware"),
 }
 """Every status that has a meaning; all others are failures without a name."""
+BROKEN = frozenset({10, 13, 17, 18, 19})
+"""Statuses of sessions that had begun, after which the gateway may have the message all the same."""
 LATER_SECONDS = 180.0
 """Least pause after a `LATER` status, where the modem says no other (`AT+SBDLOE`)."""
 MT_NONE, MT_RECEIVED, MT_ERROR = 0, 1, 2

@@ -43,6 +43,9 @@ class SbdOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A session without a result after so long means that the modem hangs; SparkFun's driver gives it 300 s."""
     ready_timeout: Annotated[float, Meta(gt=0, le=240)] = 20.0
     """How long a modem may take to answer after its port was opened or its supply switched on."""
+    trust_momsn: bool = True
+    """Whether a session that broke, and after which the MOMSN has not moved, left nothing at the gateway.  Drivers have
+    found it so, and Iridium has not said it.  Without this trust such a message is never sent again by itself."""
     mailbox: Mailbox = Mailbox()
     sleep: LineSettings | None = None
     """Line to the ON/OFF (SLEEP) pin; active means on.  The modem is put to sleep when the driver is closed."""

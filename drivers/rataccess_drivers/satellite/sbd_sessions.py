@@ -26,6 +26,7 @@ from rataccess_drivers.satellite.pace import Pace
 from rataccess_drivers.satellite.sbd_codec import Buffers, SessionResult, Verdict
 from rataccess_drivers.satellite.sbd_console import SbdConsole
 from rataccess_drivers.satellite.sbd_engine import Command
+from rataccess_drivers.satellite.sbd_options import SbdOptions
 
 log = logging.getLogger("rataccess.sbd")
 
@@ -43,11 +44,11 @@ class SbdSessions:
     """The sessions of one modem; `imei` is set once it is known."""
 
     def __init__(
-        self, console: SbdConsole, attempts: Attempts, inbox: Inbox, pace: Pace, clock: Clock, limit: float
+        self, console: SbdConsole, attempts: Attempts, inbox: Inbox, pace: Pace, clock: Clock, options: SbdOptions
     ) -> None:
         self._console = console
         self._attempts, self._inbox, self._pace, self._clock = attempts, inbox, pace, clock
-        self._limit = limit
+        self._limit, self._trust = options.session_timeout, options.trust_momsn
         self._unread: int | None = None  # MTMSN of a message that is still in the modem
         self.imei = ""
         self.ring = False
@@ -81,7 +82,14 @@ class SbdSessions:
             log.info("%s: the gateway took the message of the session that nobody saw end", self._console.name)
             self._attempts.change(attempt, outcome=Outcome.ACCEPTED, reference=str(attempt.number))
         else:
+            self._not_there(attempt, None)
+
+    def _not_there(self, attempt: Attempt, result: SessionResult | None) -> None:
+        """The MOMSN has not moved: the gateway does not have the message, as far as that can be trusted."""
+        if self._trust or (result is not None and result.mo_status not in codec.BROKEN):
             self._attempts.forget(attempt)
+        else:
+            self._attempts.change(attempt, outcome=Outcome.DOUBTFUL)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -107,7 +115,7 @@ class SbdSessions:
             raise RadioSilent(f"{error}, and so what came of the message is not known yet") from error
         if after.momsn != before.momsn:
             return self._accepted(attempt, result.momsn if result is not None else before.momsn)
-        self._attempts.forget(attempt)
+        self._not_there(attempt, result)
         with contextlib.suppress(CommandFailed, RadioSilent):
             await self._clear(0)
         raise await self._refusal(result, len(data))
