@@ -95,9 +95,15 @@ def test_a_site_as_a_process(tmp_path: Path) -> None:
                 assert take(server).payload == b"up"
                 site.controls.do("sky", bars=0)
                 assert b"+SBDIX: 32, 1, " in ask(port, b"AT+SBDIX\r")
+                site.controls.do("sky", bars=5)
+                site.controls.do("location", latitude=-59.5, longitude=18.25)
+                assert b"+SBDIX: 0, 1, " in ask(port, b"AT+SBDIX\r")
+                place = take(server).location
+                assert place is not None
+                assert (place.latitude, place.longitude, place.cep_km) == (-59.5, 18.25, 3)
             stats = site.controls.stats()
-            assert (stats["mo"], stats["mt"], stats["credits"], stats["delivered"]) == (2, 1, 3, 2)
-            assert site.controls.do("messages") == [b"up".hex()] * 2
+            assert (stats["mo"], stats["mt"], stats["credits"], stats["delivered"]) == (3, 1, 4, 3)
+            assert site.controls.do("messages") == [b"up".hex()] * 3
             site.controls.do("hang", how="busy")
             site.controls.do("power_cut", seconds=0)
             with pytest.raises(ControlError, match="there is no control"):

@@ -110,7 +110,7 @@ class SbdControls(Controls):
 
     def hang(self, how: str = "uart") -> None:
         """Stop working: see `Hang`."""
-        self._modem.core.faults.hang = Hang(how)
+        self._modem.core.hang(Hang(how))
 
     def mend(self) -> None:
         """End every fault that does not need a power cut."""

@@ -1,28 +1,26 @@
 """The virtual SBD modem without port and loop: bytes and time in, bytes out.
 
-Rules of this file: the interpreter, power and the modem's state over time; what each command says is in `sbd_commands`,
-what a session does in `sbd_session`.  No clock is read but the gateway's date; seconds come in by `run_until`.
+Rules of this file: power, network and the modem's state over time.  The conversation is in `sbd_interpreter`, what each
+command says in `sbd_commands`, what a session does in `sbd_session`.  No clock is read but the gateway's date; seconds
+come in by `run_until`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rataccess_hil.lora.pins import Pin
-from rataccess_hil.modem.schedule import Schedule, Timer
+from rataccess_hil.modem.schedule import Timer
 from rataccess_hil.satellite.gateway import IridiumGateway
-from rataccess_hil.satellite.sbd_grammar import Handler, split_line
-from rataccess_hil.satellite.sbd_state import Buffers, Counts, Faults, Hang, Model, Profile, Timings
-from rataccess_hil.satellite.sbd_steps import Aborted, Answer, AtError, NoAnswer, Raw, Read, Step, Wait
+from rataccess_hil.satellite.sbd_grammar import Handler
+from rataccess_hil.satellite.sbd_interpreter import SbdInterpreter
+from rataccess_hil.satellite.sbd_state import Buffers, Model, Profile, Timings
 from rataccess_hil.satellite.sky import Sky
 
-_LONGEST_LINE = 1024
-_MOST_HELD = 4096
 
-
-class SbdModem:
+class SbdModem(SbdInterpreter):
     """A 9602/9603.  `output` fills with what it says; `schedule` tells when `run_until` has something to do."""
 
     def __init__(
@@ -36,19 +34,16 @@ class SbdModem:
         timings: Timings,
         seed: int,
     ) -> None:
-        self.gateway, self.imei, self.sky, self.model, self.timings = gateway, imei, sky, model, timings
-        self.chance = random.Random(seed)
-        self.schedule = Schedule()
-        self.output = bytearray()
-        self.faults, self.counts, self.buffers = Faults(), Counts(), Buffers()
         self.stored = Profile(flow=model.flow_control)
-        self.profile = replace(self.stored)
+        """What AT&W0 stored."""
+        super().__init__(commands, model, timings, replace(self.stored))
+        self.gateway, self.imei, self.sky = gateway, imei, sky
+        self.chance = random.Random(seed)
+        self.buffers = Buffers()
         self.ring_pin = Pin("ring", level=True, output=True)
         """RI: low while it rings; `VirtualGpio(core.ring_pin, "in", "falling")` is the host's end."""
         self.momsn = 0
         self.powered = False
-        self.awake = False
-        """Powered and started."""
         self.radio = True
         """AT*R1."""
         self.registered = 1
@@ -58,15 +53,6 @@ class SbdModem:
         """Which of +CIEV: bars, service."""
         self._shown: tuple[int, bool] | None = None
         self._look: Timer | None = None
-        self._commands = commands
-        self._line = bytearray()
-        self._typed = bytearray()
-        self._answer: Answer | None = None
-        self._step: Step | None = None
-        self._read = bytearray()
-        self._timer: Timer | None = None
-        self._held = bytearray()
-        self._urcs: list[str] = []
         self._seen_at: float | None = None
         self._time_known = False
         self.charged_at = 0.0
@@ -109,13 +95,9 @@ class SbdModem:
         self.power(True)
 
     def _stop(self) -> None:
-        if self._answer is not None:
-            self._answer.close()
-        self._answer, self._step, self._timer, self.in_session = None, None, None, False
+        self.drop()
         self.schedule.stop_firmware()
-        for part in (self._line, self._typed, self._held, self._read, self.output):
-            part.clear()
-        self._urcs.clear()
+        self.in_session = False
         self.awake, self.faults.hang, self.indicators, self._shown = False, None, (False, False), None
         self.buffers, self.profile, self.registered, self.radio = Buffers(), replace(self.stored), 1, True
         self._seen_at, self._time_known, self.last_bars = None, False, 0
@@ -242,164 +224,3 @@ class SbdModem:
         """AT+CIER: from now on, beginning with what is now."""
         self.indicators, self._shown = (bars, service), None
         self._look_again(0.0)
-
-    # --- what it says -------------------------------------------------------------------------------------------------
-
-    def say(self, data: bytes) -> None:
-        """To the host, unless flow control holds it back."""
-        if self.faults.hang is Hang.UART:
-            return
-        if self.profile.flow == 3 and self.model.three_wire:
-            self._held += data[: _MOST_HELD - len(self._held)]
-            return
-        if self._held:
-            self.output += self._held
-            self._held.clear()
-        self.output += data
-
-    def line(self, text: str) -> None:
-        """An information line."""
-        self.say((f"\r\n{text}\r\n" if self.profile.verbose else f"{text}\r\n").encode("latin-1"))
-
-    def urc(self, text: str) -> None:
-        """Something unasked, as soon as no command runs."""
-        if self.faults.hang is None and self.awake:
-            self._urcs.append(text)
-            self._speak_up()
-
-    def _speak_up(self) -> None:
-        if self._answer is None and not self._line:
-            urcs, self._urcs = self._urcs, []
-            for text in urcs:
-                self.line(text)
-
-    def _final(self, ok: bool) -> None:
-        if not self.profile.quiet:
-            if self.profile.verbose:
-                self.say(b"\r\nOK\r\n" if ok else b"\r\nERROR\r\n")
-            else:
-                self.say(b"0\r" if ok else b"4\r")
-        self._speak_up()
-
-    # --- what it hears ------------------------------------------------------------------------------------------------
-
-    def receive(self, data: bytes) -> None:
-        """The host wrote."""
-        if not self.awake or self.faults.hang is Hang.UART:
-            self.counts.swallowed += len(data)
-            return
-        if self.faults.hang is Hang.BUSY:
-            self._echo(data)
-            return
-        self._typed += data
-        self._take()
-
-    def _take(self) -> None:
-        while self._typed:
-            if isinstance(self._step, Wait):
-                if not self._step.session:
-                    return  # typed ahead: taken when the answer is out
-                self._typed.clear()
-                self._abort()
-            elif isinstance(self._step, Read):
-                self._collect(self._step)
-            else:
-                self._key(self._typed.pop(0))
-
-    def _key(self, byte: int) -> None:
-        self._echo(bytes([byte]))
-        if byte == 13:
-            text, self._line = self._line.decode("latin-1"), bytearray()
-            self._obey(text)
-        elif byte == 8:
-            del self._line[-1:]
-        elif byte != 10 and len(self._line) < _LONGEST_LINE:
-            self._line.append(byte)
-
-    def _echo(self, data: bytes) -> None:
-        if self.profile.echo:
-            self.say(data)
-
-    def _collect(self, step: Read) -> None:
-        if step.size is not None:
-            wanted = step.size - len(self._read)
-            self._read += self._typed[:wanted]
-            del self._typed[:wanted]
-            if len(self._read) < step.size:
-                return
-        else:
-            text, ended, rest = bytes(self._typed).partition(b"\r")
-            self._read += text
-            self._typed[:] = rest
-            if not ended:
-                return
-        self._go_on(bytes(self._read))
-
-    # --- commands -----------------------------------------------------------------------------------------------------
-
-    def _obey(self, text: str) -> None:
-        text = text.strip(" \n\x00")
-        if text[:2].upper() == "AT":
-            self._answer = answer = self._run(text[2:])
-            self._drive(lambda: next(answer))
-        elif text:
-            self._final(False)
-        else:
-            self._speak_up()
-
-    def _run(self, body: str) -> Answer:
-        yield Wait(self.timings.reply)
-        for call in split_line(body):
-            handler = self._commands.get(call.name)
-            if handler is None:
-                raise AtError
-            yield from handler(self, call)
-
-    def _drive(self, move: Callable[[], Step]) -> None:
-        """Let the running command go on by `move` until it waits for something, or ends."""
-        answer = self._answer
-        assert answer is not None
-        if self._timer is not None:
-            self._timer.cancel()
-        self._step = None
-        self._read.clear()
-        try:
-            step = move()
-            while not self._waits_for(step):
-                step = answer.send(b"")
-        except (StopIteration, Aborted):
-            self._finish(True)
-        except AtError:
-            self._finish(False)
-        except NoAnswer:
-            self._answer = None
-
-    def _waits_for(self, step: Step) -> bool:
-        if isinstance(step, str):
-            self.line(step)
-        elif isinstance(step, Raw):
-            self.say(step.data)
-        else:
-            self._step = step
-            self._timer = self.schedule.after(step.seconds, self._time_is_up)
-            return True
-        return False
-
-    def _time_is_up(self) -> None:
-        self._go_on(b"")
-        self._take()
-
-    def _go_on(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is not None:
-            self._drive(lambda: answer.send(data))
-
-    def _abort(self) -> None:
-        answer = self._answer
-        assert answer is not None
-        self.counts.aborted += 1
-        self._drive(lambda: answer.throw(Aborted()))
-
-    def _finish(self, ok: bool) -> None:
-        self._answer = None
-        self._final(ok)

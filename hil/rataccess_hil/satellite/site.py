@@ -14,7 +14,7 @@ from typing import Any, Self
 from rataccess_hil.lines import LineFiles
 from rataccess_hil.pty_radio import PtyRadio
 from rataccess_hil.satellite.delivery import Delivery
-from rataccess_hil.satellite.directip import Disposition, MtMessage
+from rataccess_hil.satellite.directip import Disposition, Location, MtMessage
 from rataccess_hil.satellite.directip_link import Address, MoSender, MtListener
 from rataccess_hil.satellite.gateway import IridiumGateway
 from rataccess_hil.satellite.http import HttpServer
@@ -139,6 +139,10 @@ class SiteControls(Controls):
         """Submit an MT message (hex) for the modem; returns its status as DirectIP has it."""
         flags = (Disposition.FLUSH if flush else 0) | (Disposition.HIGH_PRIORITY if high else 0)
         return self._site.gateway.submit(MtMessage(self._site.modem.imei, bytes.fromhex(data), 0, flags)).status
+
+    def location(self, latitude: float, longitude: float, cep_km: int = 3) -> None:
+        """Where the network believes the modem to be, as it tells with each MO message."""
+        self._site.gateway.of(self._site.modem.imei).location = Location(latitude, longitude, cep_km)
 
     def refuse_mt(self, status: int, count: int = 1) -> None:
         """Refuse the next `count` MT messages with this status (see `MtStatus`)."""

@@ -16,6 +16,7 @@ from typing import Any
 from rataccess.clock import Clock, SystemClock
 from rataccess_hil.satellite.notecard.bus import SerialOverI2c, VirtualPeripheryI2c, VirtualSmbus
 from rataccess_hil.satellite.notecard.core import NotecardCore
+from rataccess_hil.satellite.notecard.note_requests import NOTE_REQUESTS
 from rataccess_hil.satellite.notecard.notehub import Event, VirtualNotehub
 from rataccess_hil.satellite.notecard.peripherals import PERIPHERALS
 from rataccess_hil.satellite.notecard.requests import REQUESTS
@@ -50,7 +51,7 @@ class VirtualNotecard:
         self.sky = sky or Sky()
         self.core = NotecardCore(
             self.notehub,
-            {**PERIPHERALS, **REQUESTS},
+            {**PERIPHERALS, **REQUESTS, **NOTE_REQUESTS},
             model=model or NotecardModel(),
             timings=timings or NotecardTimings(),
             sky=self.sky,
