@@ -11,14 +11,16 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rataccess_hil.lora import frames, mac_commands, network_events, semtech
 from rataccess_hil.lora.crypto import UP, SessionKeys, session_keys
 from rataccess_hil.lora.frames import DataFrame, JoinAccept, JoinRequest
-from rataccess_hil.lora.network_device import Downlink, Misdeed, NetworkDevice, ReceivedUplink, Session
-from rataccess_hil.lora.network_sending import Answer, Sender, Window
+from rataccess_hil.lora.network_composing import Composer
+from rataccess_hil.lora.network_device import Misdeed, NetworkDevice, ReceivedUplink, Session
+from rataccess_hil.lora.network_mac import adapt, take_commands
+from rataccess_hil.lora.network_sending import Answer, Sender
 from rataccess_hil.lora.regions import REGIONS
 
 _MAX_GAP = 16_384
@@ -80,6 +82,7 @@ class NetworkServer:
         self._deduplication = deduplication
         self._pending: dict[bytes, _Reception] = {}
         self._numbers = 0
+        self._composer = Composer(self.region, net_id)
         self.sender = Sender(self.region)
         self._socket: asyncio.DatagramTransport | None = None
 
@@ -197,7 +200,8 @@ class NetworkServer:
         accept = self._accept(device, request.dev_nonce)
         device.joins += 1
         gateway, packet = reception.best
-        self.sender.send(accept.seal(device.app_key), gateway, self._windows(packet, _JOIN_DELAYS, 0, *self._rx2))
+        windows = self._composer.windows(packet, _JOIN_DELAYS, 0, *self._rx2)
+        self.sender.send(accept.seal(device.app_key), gateway, windows)
         assert device.session is not None
         self._tell(device, "join", network_events.join(device, device.session.address, self._unix(), self._number()))
 
@@ -256,9 +260,13 @@ class NetworkServer:
             up_commands = frame.opened(session.keys, counter)
         if not repeated:
             self._acknowledgement(device, session, frame)
-            self._commands(device, up_commands, uplink, reception)
+            known = reception.best[1].get("tmms")
+            gps = known / 1000 if known is not None else self._unix() - _GPS_EPOCH
+            if take_commands(self.region, device, up_commands, uplink, gps):
+                self._tell(device, "status", network_events.status(device, self._unix(), self._number()))
             device.levels.append(uplink.snr_db)
-            self._adapt(device, frame, uplink)
+            if frame.adr and device.adr and len(device.levels) >= self.adr_after:
+                adapt(self.region, device, uplink, more_channels=bool(self._cf_list))
             self._deliver(device, frame, uplink)
         self._answer(device, session, frame, uplink, reception)
 
@@ -301,26 +309,6 @@ class NetworkServer:
         self._tell(device, "up", told)
         self.on_uplink(device, uplink)
 
-    def _commands(self, device: NetworkDevice, data: bytes, uplink: ReceivedUplink, reception: _Reception) -> None:
-        for command, payload in mac_commands.split(data, UP):
-            device.answers.append((command, payload))
-            if command == mac_commands.LINK_CHECK:
-                limit = self.region.wave(uplink.rate, uplink.frequency).snr_limit
-                answer = mac_commands.link_check_ans(round(uplink.snr_db - limit), uplink.gateways)
-                device.commands.appendleft(answer)
-            elif command == mac_commands.DEVICE_TIME:
-                packet = reception.best[1]
-                known = packet["tmms"] / 1000 if "tmms" in packet else self._unix() - _GPS_EPOCH
-                device.commands.appendleft(mac_commands.device_time_ans(known))
-            elif command == mac_commands.DEV_STATUS:
-                device.battery = payload[0]
-                device.margin = payload[1] - 64 if payload[1] > 31 else payload[1]
-                self._tell(device, "status", network_events.status(device, self._unix(), self._number()))
-            elif command == mac_commands.RX_TIMING_SETUP:
-                self._settle_timing(device)
-            elif command == mac_commands.RX_PARAM_SETUP and payload[0] & 7 == 7:
-                self._settle_windows(device)
-
     def set_rx_timing(self, device: NetworkDevice, delay: int) -> None:
         """Have the device open RX1 so many seconds (1 to 15) after its uplinks, from its answer on."""
         device.wanted_delay = delay
@@ -330,30 +318,6 @@ class NetworkServer:
         """Have the device use this RX1 offset and this RX2, from its answer on."""
         device.wanted_windows = (offset, rate, frequency)
         device.command(mac_commands.rx_param_setup_req(offset, rate, frequency))
-
-    @staticmethod
-    def _settle_timing(device: NetworkDevice) -> None:
-        if device.session is not None and device.wanted_delay is not None:
-            device.session.rx_delay, device.wanted_delay = device.wanted_delay, None
-
-    @staticmethod
-    def _settle_windows(device: NetworkDevice) -> None:
-        if device.session is not None and device.wanted_windows is not None:
-            session = device.session
-            session.rx1_offset, session.rx2_rate, session.rx2_frequency = device.wanted_windows
-            device.wanted_windows = None
-
-    def _adapt(self, device: NetworkDevice, frame: DataFrame, uplink: ReceivedUplink) -> None:
-        """ADR: the usual rule, with 10 dB of margin and 3 dB for each step."""
-        if not device.adr or not frame.adr or len(device.levels) < self.adr_after or self.region.fixed:
-            return
-        limit = self.region.wave(uplink.rate, uplink.frequency).snr_limit
-        steps = int((max(device.levels) - limit - 10.0) // 3)
-        rate = min(self.region.highest_rate, uplink.rate + max(0, steps))
-        if rate > uplink.rate:
-            device.levels.clear()
-            mask = 0xFF if self._cf_list else (1 << len(self.region.join_channels)) - 1
-            device.command(mac_commands.link_adr_req(rate, 15, mask))
 
     # --- downlinks ----------------------------------------------------------------------------------------------------
 
@@ -367,89 +331,19 @@ class NetworkServer:
             return
         delays = (float(session.rx_delay), session.rx_delay + 1.0)
         gateway, packet = reception.best
-        windows = self._windows(packet, delays, session.rx1_offset, session.rx2_rate, session.rx2_frequency)
+        windows = self._composer.windows(packet, delays, session.rx1_offset, session.rx2_rate, session.rx2_frequency)
         windows = self.sender.free(gateway, windows)
         if not windows:
             self.refused["no air time for a downlink"] += 1
             return
-        data = self._downlink(device, session, frame, windows, misdeed)
-        device.last_downlink = data
-        self.sender.send(data, gateway, windows)
-
-    def _downlink(
-        self,
-        device: NetworkDevice,
-        session: Session,
-        frame: DataFrame,
-        windows: list[Window],
-        misdeed: Misdeed | None,
-    ) -> bytes:
-        if misdeed is Misdeed.REPLAY and device.last_downlink:
-            return device.last_downlink
-        if misdeed is Misdeed.JOIN_ACCEPT:
-            return JoinAccept(0x123456, self.net_id, 0x26ABCDEF).seal(device.app_key)
-        # Behind a repeater the limit is smaller; this network has none.
-        room = self._room(windows[0])
-        options = device.take_commands(min(15, room))
-        item = self._next_item(device, room - len(options))
-        needed = len(options) + (len(item.data) if item is not None else 0)
-        windows[:] = [each for each in windows if self._room(each) >= needed]
-        made = DataFrame(
-            frames.CONFIRMED_DOWN if item is not None and item.confirmed else frames.UNCONFIRMED_DOWN,
-            session.address,
-            session.down,
-            item.port if item is not None else None,
-            item.data if item is not None else b"",
-            options,
-            adr=True,
-            ack=frame.confirmed,
-            pending=bool(device.queue),
-        )
-        if misdeed in (Misdeed.OLD_COUNTER, Misdeed.WRONG_ADDRESS, Misdeed.BAD_MIC, Misdeed.TRUNCATED):
-            return self._spoilt(made, session, misdeed)
-        if item is not None:
-            self._sent(device, session, item)
-        session.down += 1
-        return made.seal(session.keys)
-
-    @staticmethod
-    def _spoilt(made: DataFrame, session: Session, misdeed: Misdeed | None) -> bytes:
-        if misdeed is Misdeed.OLD_COUNTER:
-            return replace(made, counter=max(0, session.down - 1)).seal(session.keys)
-        if misdeed is Misdeed.WRONG_ADDRESS:
-            return replace(made, address=session.address ^ 1).seal(session.keys)
-        sealed = made.seal(session.keys)
-        if misdeed is Misdeed.TRUNCATED:
-            return sealed[:9]
-        return sealed[:-1] + bytes([sealed[-1] ^ 1])
-
-    def _sent(self, device: NetworkDevice, session: Session, item: Downlink) -> None:
-        if item.confirmed:
-            device.unacknowledged = item
-        told = network_events.transmitted(device, item.identity, session.down, self._unix(), self._number())
-        self._tell(device, "txack", told)
-
-    @staticmethod
-    def _next_item(device: NetworkDevice, room: int) -> Downlink | None:
-        if device.queue and len(device.queue[0].data) <= room:
-            return device.queue.popleft()
-        return None
-
-    def _room(self, window: Window) -> int:
-        limits = self.region.limits
-        if self.region.fixed:
-            return {8: 53, 9: 129}.get(window.rate, 242)
-        return limits[window.rate]
-
-    def _windows(
-        self, packet: dict[str, Any], delays: tuple[float, float], offset: int, rx2_rate: int, rx2_frequency: int
-    ) -> list[Window]:
-        factor, bandwidth = semtech.split_datr(packet["datr"])
-        rate = self.region.rate_of(factor, bandwidth) or 0
-        frequency = round(packet["freq"] * 1e6)
-        rx1_rate, rx1_frequency = self.region.rx1(rate, frequency, offset)
-        moments = [(int(packet["tmst"]) + round(delay * 1e6)) & 0xFFFFFFFF for delay in delays]
-        return [Window(moments[0], rx1_rate, rx1_frequency), Window(moments[1], rx2_rate, rx2_frequency)]
+        made = self._composer.compose(device, session, frame, windows, misdeed)
+        device.last_downlink = made.data
+        self.sender.send(made.data, gateway, made.windows)
+        if made.item is not None:
+            told = network_events.transmitted(
+                device, made.item.identity, session.down - 1, self._unix(), self._number()
+            )
+            self._tell(device, "txack", told)
 
     # --- events -------------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,10 @@ class Region:
         """The sub-band of a frequency, where there is a limit."""
         return next((each for each in self.bands if each.low <= frequency < each.high), None)
 
+    def down_limit(self, rate: int) -> int:
+        """N of a downlink's data rate."""
+        return {8: 53, 9: 129}.get(rate, 242) if self.fixed else self.limits[rate]
+
     def limit(self, rate: int) -> int:
         """N of a data rate."""
         return self.limits[rate]

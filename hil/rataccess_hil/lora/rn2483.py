@@ -7,7 +7,6 @@ Rules of this file: words and formats, from the command reference of the modules
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from rataccess_hil.lora import mac_commands
@@ -16,23 +15,10 @@ from rataccess_hil.lora.device_plan import Channel
 from rataccess_hil.lora.end_device import DeviceSession, Finished, Refused
 from rataccess_hil.lora.ether import Ether
 from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
+from rataccess_hil.lora.rn2483_firmware import RN2483_105, RN2903_105, RnFirmware, StatusFlags
 from rataccess_hil.lora.rn2483_radio import RawRadio
 
 _INVALID = "invalid_param"
-
-
-@dataclass(frozen=True, slots=True)
-class RnFirmware:
-    """A firmware."""
-
-    banner: str = "RN2483 1.0.5 Oct 31 2018 15:06:52"
-    wide_status: bool = True
-    counter_error: str = "frame_counter_err_rejoin_needed"
-
-
-RN2483_105 = RnFirmware()
-RN2483_101 = RnFirmware("RN2483 1.0.1 Dec 15 2015 09:38:09", False, "fram_counter_err_rejoin_needed")
-RN2903_105 = RnFirmware("RN2903 1.0.5 Nov 06 2018 10:45:27")
 
 
 class VirtualRn2483(SerialModule):
@@ -281,16 +267,16 @@ class VirtualRn2483(SerialModule):
         }
 
     def _status(self) -> str:
-        joined = self.device.session is not None
-        state = 1 if self.device.busy else 0
-        if self.firmware.wide_status:
-            # 1.0.5: state in bits 3-0, joined in bit 4, then ADR 6, silent 7, paused 8, link check 10, rejoin 17.
-            bits = state | joined << 4 | self.device.adr << 6 | self._silent << 7 | self._paused << 8
-            bits |= bool(self._link_check) << 10 | self.counters_used_up << 17
-            return f"{bits:08X}"
-        # Before: joined in bit 0, state in bits 3-1, ADR 5, silent 6, paused 7, link check 9.
-        bits = joined | state << 1 | self.device.adr << 5 | self._silent << 6 | self._paused << 7
-        return f"{bits | bool(self._link_check) << 9:04X}"
+        flags = StatusFlags(
+            joined=self.device.session is not None,
+            busy=self.device.busy,
+            adr=self.device.adr,
+            silent=self._silent,
+            paused=self._paused,
+            link_check=bool(self._link_check),
+            rejoin_needed=self.counters_used_up,
+        )
+        return flags.spelt(wide=self.firmware.wide_status)
 
     def _mac_save(self, words: list[str]) -> str:
         device = self.device
