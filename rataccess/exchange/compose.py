@@ -174,8 +174,9 @@ class Composer:
 
     def _control(self, lane: Lane, mtu: int, said: set[str], partials: int) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
-        if exchange.ask_time:
+        if exchange.ask_time and not (lane.asked_time and exchange.compact(lane.link)):
             control[TIME] = None
+            said.add("time")
         if "base" in said:
             control[BASE] = exchange.base()
         if partials and (partial := exchange.inflow.partial(partials)):

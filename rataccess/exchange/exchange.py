@@ -19,14 +19,15 @@ from rataccess.clock import Clock
 from rataccess.errors import Closed
 from rataccess.exchange.awaiting import Awaiting
 from rataccess.exchange.compose import Composer
-from rataccess.exchange.flights import LATEST, Flight, Flights
+from rataccess.exchange.flights import Flight, Flights
+from rataccess.exchange.grounding import Grounding
 from rataccess.exchange.housekeeping import Housekeeping
 from rataccess.exchange.inbound import Inflow
 from rataccess.exchange.lane import MOST_PAUSE, MOST_PAUSE_DEAR, Lane
 from rataccess.exchange.ledger import Ledger
 from rataccess.exchange.observer import Observer
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
-from rataccess.exchange.sending import Sender
+from rataccess.exchange.sending import SOON, Sender
 from rataccess.exchange.staging import Staging, new_record
 from rataccess.objects import Service, Urgency
 from rataccess.policy import Demand, refusal
@@ -82,6 +83,7 @@ class Exchange:
         self.staging.hopeless = self.sender.hopeless
         self.flights = Flights(random, self.overdue)
         self.ledger = Ledger(service, store, access, self.staging)
+        self.grounding = Grounding(self)
         self.ledger.delivered = self.delivered
         self.inflow = Inflow(service, store)
         self.composer = Composer(self, context, templates)
@@ -265,19 +267,11 @@ class Exchange:
 
     # --- trouble -------------------------------------------------------------------------------------------------------
 
-    def _ground(self, flight: Flight) -> None:
-        """The flight is given up: what it told is untold, and records that no other flight carries wait again."""
-        if flight.live:
-            self.flights.land(flight)
-            self.ledger.news |= flight.flags & {"acknowledge", "base", "hello"}
-            self.staging.untake([part for part in flight.parts if not part[0].settled])
-            self.flights.late(flight, self._clock.monotonic() + LATEST)
-
     def overdue(self, flight: Flight, timeout: float) -> None:
         """No answer to `flight` within `timeout` seconds."""
         if not flight.live or self._closed:
             return
-        self._ground(flight)
+        self.grounding.ground(flight)
         most = MOST_PAUSE_DEAR if self.compact(flight.lane.link) else MOST_PAUSE
         flight.lane.overdue(flight.sent_at, self._clock.monotonic(), min(timeout, MOST_PAUSE), self.jitter(), most)
         self.access.overdue(flight.lane.link, self.service, flight.sent_at)
@@ -286,15 +280,6 @@ class Exchange:
     def jitter(self) -> float:
         """A factor around 1, so that devices do not go in step."""
         return 0.75 + self._random.random() / 2
-
-    def outrun(self, answered: Flight) -> None:
-        """In compact form an answer acknowledges all that came before: what was sent earlier over the same link, and is
-        not acknowledged, was lost."""
-        if answered.identity.compact is None:
-            return
-        for flight in self.flights.over(answered.lane):
-            if flight.identity.compact is not None and flight.sent_at < answered.sent_at:
-                self._ground(flight)
 
     # --- what access tells ---------------------------------------------------------------------------------------------
 
@@ -307,7 +292,7 @@ class Exchange:
         """What is in flight over `link` goes again at once."""
         lane = self._lanes[link]
         for flight in self.flights.over(lane):
-            self._ground(flight)
+            self.grounding.ground(flight)
         lane.restart()
         self.wake()
 
@@ -315,7 +300,7 @@ class Exchange:
         """Nobody listens at the service's address: what is in flight there is lost; ask again, but not at once."""
         lane = self._lanes[link]
         for flight in self.flights.over(lane):
-            self._ground(flight)
+            self.grounding.ground(flight)
         now = self._clock.monotonic()
         if self.free(link):
             lane.silent = min(lane.silent, REFUSED_IN_A_ROW - 1)
@@ -328,6 +313,8 @@ class Exchange:
             lane.limit = None
             if self.ledger.handed and not lane.told_link and self._answers_for_free(name):
                 self.ledger.news.add("hello")  # an acknowledgement that is free spares sending again what costs
+        if self.flights.slow:
+            self._later("slow", SOON, self.grounding.stop_waiting)
         self.staging.rewind()
         self.wake()
 

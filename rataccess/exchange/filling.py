@@ -23,6 +23,10 @@ LEAST_RANGE = 16
 """A byte range smaller than this is left for the next packet, unless it is the rest of an object."""
 FIRST_GUESS = 4.0
 """Bytes that a record in a block takes, before any of its kind was packed."""
+LEAST_GUESS = 0.1
+BLOCK_HEAD = 16
+"""Bytes of a block that do not grow with its records, about: else a block of few, in a small packet, would make all of them
+look dear, and the next packet would be filled with small blocks."""
 SLACK = 1.1
 """So many times more records are gathered than are thought to fit: what is left over is cheap to put back."""
 PLAIN_FRAME = 4
@@ -194,7 +198,7 @@ class Filler:
             return self._add_each(filling, items[:count])
         if not builder.add_block(block, lone):
             return 0
-        self._took[kind] = size / count
+        self._took[kind] = max(LEAST_GUESS, (size - BLOCK_HEAD) / count)
         filling.parts += [(item, 0, 0) for item in items[:count]]
         for item in items[:count]:
             item.value = None
@@ -253,7 +257,7 @@ class Filler:
             if builder.count:
                 return False  # it may well fit whole into the next packet
         start, end = item.split()[0]
-        size = min(builder.room(item.wire, told=item.told), end - start)
+        size = min(builder.room(item.wire, start, told=item.told), end - start)
         worth = min(LEAST_RANGE if builder.count else filling.least, end - start)
         if size < worth or not builder.add(fragment(item.wire, start, size), told=item.told):
             self._unsplit(item)

@@ -129,6 +129,11 @@ class Flights:
         """The request with that token."""
         return self._flights.get(token)
 
+    @property
+    def slow(self) -> list[Flight]:
+        """Those in compact form, whose answer may take long."""
+        return [each for each in self._flights.values() if each.live and each.identity.compact is not None]
+
     def compact(self, low: int) -> list[Flight]:
         """The requests in compact form that an answer with those low bits may belong to, the newest first: nearly always
         one, but what an operator took long ago may still be answered."""

@@ -45,6 +45,8 @@ class Lane:
     """Whether the service knows that what comes from here came over this link, or the operator was paid to tell it."""
     told_path: bool = False
     """The same of what its answers have to mind: how large they may be, whether anything else gets through."""
+    asked_time: bool = False
+    """Whether a question for the time was answered, or the operator was paid to carry it."""
     naming: int = 0
     """Requests in flight that name the link."""
     pause: asyncio.TimerHandle | None = None
@@ -97,12 +99,13 @@ class Lane:
         """A request that said `flags` was answered, or the operator has it."""
         self.told_link = self.told_link or "link" in flags
         self.told_path = self.told_path or "path" in flags
+        self.asked_time = self.asked_time or "time" in flags
 
     def restart(self) -> None:
         """The link begins anew."""
         self.window, self.in_flight, self.silent, self.not_before = FIRST_WINDOW, 0, 0, 0.0
         self.naming = 0
-        self.told_link = self.told_path = self.probe = False
+        self.told_link = self.told_path = self.asked_time = self.probe = False
         self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 
     def open_for(self, urgent: bool) -> bool:

@@ -153,6 +153,11 @@ class Ledger:
         """
         held = told if isinstance(told, dict) else {}
         took, again = not flight.parts, []
+        for number, edges in held.items():
+            other = self._staging.items.get(number) if isinstance(number, int) else None
+            if other is not None and (spans := _spans(edges, len(other.record.body))):
+                other.told = True
+                other.told_of(spans)
         for item, start, end in flight.parts:
             if item.settled:
                 took = True
@@ -160,11 +165,13 @@ class Ledger:
             if flight.handed:
                 continue
             spans = _spans(held.get(item.record.number), len(item.record.body))
-            item.told = bool(spans)
+            if end:
+                item.told = bool(spans)
+                item.told_of(spans)
             has_it = bool(end) and any(low <= start and end <= high for low, high in spans)
             took = took or has_it
             if item.flights == 0 and end and spans:
-                item.hold_only(spans)
+                item.hold(spans)
                 again.append(item)
             elif live and not has_it:
                 if end:
@@ -200,6 +207,7 @@ class Ledger:
         items = [self._staging.items[number] for number in due if number in self._staging.items]
         for item in items:
             item.missing = None
+            item.told_of(())
         self._staging.put_back(items)
         return len(items)
 

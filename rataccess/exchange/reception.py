@@ -112,7 +112,7 @@ class Reception:
         try:
             self._apply(message, link, flight)
             self._take(message, link)
-            exchange.outrun(flight)
+            exchange.grounding.outrun(flight)
         finally:
             if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
                 flight.lane.fruitless = 0

@@ -218,6 +218,12 @@ class Sender:
             exchange.flights.land(flight)
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
+        elif self._should_have_been_accepted(flight):
+            exchange.overdue(flight, flight.timeout)
+
+    def _should_have_been_accepted(self, flight: Flight) -> bool:
+        hints = self._exchange.access.links[flight.lane.link].link.hints
+        return hints is not None and hints.acknowledges_handover
 
     # --- an application's own packets ----------------------------------------------------------------------------------
 

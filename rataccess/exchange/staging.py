@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.store import NewRecord, Record, Store
 from rataccess.wire import RESERVED_QUEUES, WireRecord
@@ -35,7 +36,19 @@ Part = tuple["Outgoing", int, int]
 class Outgoing:
     """One record while it is staged or in flight."""
 
-    __slots__ = ("alone", "flights", "missing", "packable", "record", "settled", "staged", "told", "value", "wire")
+    __slots__ = (
+        "alone",
+        "flights",
+        "held",
+        "missing",
+        "packable",
+        "record",
+        "settled",
+        "staged",
+        "told",
+        "value",
+        "wire",
+    )
 
     def __init__(self, record: Record) -> None:
         self.flights = 0
@@ -48,6 +61,8 @@ class Outgoing:
         """Byte ranges that wait to be sent, where the record is too large for one packet."""
         self.told = False
         """Whether the service holds a part of it, and so knows its head."""
+        self.held = NumberSet()
+        """Byte ranges that the service has told of; byte n is number n + 1."""
         self.packable = record.template is not None
         """Whether it may travel in a block; not any more once it turned out not to fit its template."""
         self.value: Any = None
@@ -83,14 +98,42 @@ class Outgoing:
         return self.missing
 
     def give_back(self, start: int, end: int) -> None:
-        """The range was not delivered; neighbours become one, so that a larger packet can take them together."""
+        """The range was not delivered, as far as the service has told; neighbours become one, so that a larger packet can
+        take them together."""
         merged: list[tuple[int, int]] = []
-        for low, high in sorted([*(self.missing or []), (start, end)]):
+        for low, high in sorted([*(self.missing or []), *self._not_held(start, end)]):
             if merged and low <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
             else:
                 merged.append((low, high))
-        self.missing = merged
+        self.missing = merged or (
+            [] if self.flights else [(start, end)]
+        )  # something has to ask for the acknowledgement
+
+    def _not_held(self, start: int, end: int) -> Iterable[tuple[int, int]]:
+        first = max(start, self.held.floor) + 1
+        return [(low - 1, high - 1) for low, high in self.held.gaps(first, end + 1)]
+
+    def told_of(self, spans: Iterable[tuple[int, int]]) -> None:
+        """The service holds these ranges, and perhaps others for which its answer had no room; none: it knows nothing."""
+        spans = list(spans)
+        if not spans:
+            self.held = NumberSet()
+        for start, end in spans:
+            self.held.add_range(start + 1, end + 1)
+        if self.missing:
+            left = [piece for waiting in self.missing for piece in self._not_held(*waiting)]
+            self.missing = left or self.missing[-1:]
+
+    def hold(self, spans: Iterable[tuple[int, int]]) -> None:
+        """No range is on its way: what the service has not told of waits.  Where it holds all by what it has told before,
+        but is not content, only what it tells now counts."""
+        spans = list(spans)
+        if self.held.floor >= len(self.record.body):
+            self.told_of(())
+            self.told_of(spans)
+        first = [(0, self.held.floor)] if self.held.floor else []
+        self.hold_only(first + [(start - 1, end - 1) for start, end in self.held.ranges()])
 
     def hold_only(self, held: Iterable[tuple[int, int]]) -> None:
         """The peer says which ranges it holds: all the others wait; all of it where nothing would be left to say."""
@@ -208,9 +251,10 @@ class Staging:
             self._fill(urgency)
 
     def put_back(self, items: Iterable[Outgoing]) -> None:
-        """Let `items` wait again, before all others of their urgency, in order; what waits already, stays."""
+        """Let `items` wait again, before all others of their urgency, in order; what waits already, stays, and so does what
+        is on its way with nothing left to be sent."""
         for item in sorted(items, key=lambda item: item.record.number, reverse=True):
-            if not item.staged and not item.settled:
+            if not item.staged and not item.settled and item.missing != []:
                 item.staged = True
                 self._ready[item.record.urgency, item.bound].appendleft(item)
 

@@ -288,12 +288,16 @@ class SecureContext:
         sender it may have seen far higher ones."""
         return self._seen_by_peer is not None and not self._numbers.shared and number - self._seen_by_peer <= REACH
 
-    def open_compact(self, packet: bytes) -> Request:
-        """As `open_request`, for a packet in compact form.  A number completed wrongly can only fail to prove genuine."""
+    def open_compact(self, packet: bytes, replay_state: bytes | None = None) -> Request:
+        """As `open_request`, for a packet in compact form.  A number completed wrongly can only fail to prove genuine.
+
+        `replay_state`: complete it by this, which another process has kept, instead of what was seen here.
+        """
         header = read_compact(packet)
         if header.response:
             refuse("not a request")
-        number = header.whole(self._window.highest)
+        window = self._window if replay_state is None else replay.load(replay_state)[0]
+        number = header.whole(window.highest)
         if not self._window.is_new(number):
             refuse("a request that was seen before")
         nonce = (self._recipient_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")

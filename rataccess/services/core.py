@@ -82,7 +82,7 @@ class ServiceCore:
         self._sessions = Sessions(self._common, keys)
         self._pushes = Pushes(service, self.count)
         self._repeats = Repeats()
-        self._opening = Opening(service, self._sessions, self._pushes, self._repeats, self.count)
+        self._opening = Opening(service, store, self._sessions, self._pushes, self._repeats, self.count)
         self._recent: OrderedDict[bytes, Session] = OrderedDict()
         file_known(store, known, settings, self.count, calls=service is Service.SOLUTION)
 

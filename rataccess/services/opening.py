@@ -1,7 +1,7 @@
-"""Telling what is genuine: datagrams and packets in compact form to `Genuine`, before the store is asked for anything.
+"""Telling what is genuine: datagrams and packets in compact form to `Genuine`, before anything is written.
 
 Rules of this file: keys and counters; nothing is struck out or applied here.  What does not prove who sent it is counted by
-cause and dropped; nobody is told.
+cause and dropped; nobody is told.  The store is asked for nothing but a replay window that another process has moved on.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Callable, Hashable
 
 from rataccess.errors import ProtectionFailed
 from rataccess.objects import Service
-from rataccess.security import Header, peek, read_compact
+from rataccess.security import CompactHeader, Header, Request, peek, read_compact
 from rataccess.services.airway import Airway
 from rataccess.services.pushes import Pushes
 from rataccess.services.repeats import Repeats
+from rataccess.services.session import Session
 from rataccess.services.sessions import Sessions
+from rataccess.services.store import ServiceStore
 from rataccess.services.taking import Batch, Genuine
 
 CONFIRMABLE = 0
@@ -28,9 +30,16 @@ class Opening:
     """One service's."""
 
     def __init__(
-        self, service: Service, sessions: Sessions, pushes: Pushes, repeats: Repeats, count: Callable[[str], None]
+        self,
+        service: Service,
+        store: ServiceStore,
+        sessions: Sessions,
+        pushes: Pushes,
+        repeats: Repeats,
+        count: Callable[[str], None],
     ) -> None:
         self._service = service
+        self._store = store
         self._sessions = sessions
         self._pushes = pushes
         self._repeats = repeats
@@ -105,9 +114,20 @@ class Opening:
             self._count("messages over the rate")
             return None
         try:
-            request = session.context.open_compact(data)
+            request = self._open_number(session, data, header)
         except ProtectionFailed as error:
             self.count_refused(error)
             return None
         self._sessions.keep(session)
         return Genuine(session, airway, request=request)
+
+    def _open_number(self, session: Session, data: bytes, header: CompactHeader) -> Request:
+        """A short sequence number is completed by what was seen of the device, be it by another process."""
+        try:
+            return session.context.open_compact(data)
+        except ProtectionFailed:
+            version, _ = self._store.versions([session.device]).get(session.device, (session.version, None))
+            if header.low is None or version == session.version:
+                raise
+            kept = self._store.load_devices([session.device])[session.device].device.replay
+            return session.context.open_compact(data, kept)

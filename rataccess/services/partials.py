@@ -6,7 +6,7 @@ through `Changes`, and only this batch's are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rataccess.numbers import NumberSet
@@ -22,6 +22,8 @@ _ROW_COST = 64
 """Bytes counted for a fragment besides its body, for its row and its index entry; an estimate on the safe side."""
 _REPORTED_RECORDS = 4
 _REPORTED_RANGES = 8
+Spans = Sequence[tuple[int, int]]
+"""Byte ranges, half-open."""
 
 
 @dataclass(slots=True)
@@ -119,15 +121,24 @@ class Partials:
         if self._records.pop(number, None) is not None:
             changes.finish((self._device, number))
 
-    def report(self, touched: set[int], limit: int, ranges: int | None = None) -> dict[int, list[int]]:
-        """Control 2: what is held of unfinished records, those of `touched` first; less where a message has few bytes.
+    def report(self, touched: Mapping[int, Spans], limit: int, ranges: int | None = None) -> dict[int, list[int]]:
+        """Control 2: what is held of unfinished records; less where a message has few bytes.
 
-        `ranges`: how many of each, whatever the bytes.
+        `touched`: the ranges that the message has brought, by record: they are told in any case.  `ranges`: how many of
+        each, whatever the bytes.
         """
         first = sorted(self._records, key=lambda number: (number not in touched, number))
         most = ranges or max(1, min(_REPORTED_RANGES, limit // 100))
         reported = first[: max(1, min(_REPORTED_RECORDS, limit // 200))]
-        return {n: [edge for pair in self._records[n].ranges()[:most] for edge in pair] for n in reported}
+        return {n: [edge for pair in self._told(n, touched.get(n, ()), most) for edge in pair] for n in reported}
+
+    def _told(self, number: int, brought: Spans, most: int) -> Spans:
+        """At most so many ranges of a record: those that hold what a message has `brought`, then the first."""
+        ranges = self._records[number].ranges()
+        if len(ranges) <= most:
+            return ranges
+        own = [each for each in ranges if any(each[0] <= start and end <= each[1] for start, end in brought)]
+        return sorted((own + [each for each in ranges if each not in own])[:most])
 
     def _begin(self, record: WireRecord, changes: Changes) -> Partial:
         assert record.total is not None

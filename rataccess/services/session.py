@@ -236,8 +236,11 @@ class Session:
 
     def _held(self, message: wire.Message, limit: int, acknowledged: NumberSet | None) -> dict[int, list[int]]:
         """Control 2 of an answer: over an airway as many ranges as fit, for what is not told is sent again."""
-        touched = {record.number for record in message.records if record.offset is not None}
-        touched |= {piece.number for piece in message.pieces}
+        touched = dict[int, list[tuple[int, int]]]()
+        parts: list[wire.WireRecord | wire.Piece] = [*message.records, *message.pieces]
+        for part in parts:
+            if part.offset is not None:
+                touched.setdefault(part.number, []).append((part.offset, part.offset + len(part.body)))
         report = self.inbound.partials.report
         if self._paths.airway is not None:
             for most in _RANGES_TOLD:
