@@ -42,7 +42,7 @@ class ModuleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     baudrate: Annotated[int, Meta(ge=300, le=4_000_000)] | None = None
     """By default the module's usual ones are tried."""
     region: str
-    """Channel plan: what the law where the device is demands, and the network uses.  EU868, US915, AS923, AU915, IN865."""
+    """Channel plan: what the law where the device is demands, and the network uses; a name of `REGIONS`."""
     sub_band: Annotated[int, Meta(ge=1, le=8)] | None = None
     """US915 and AU915: the eight channels (and the wide one) that the network listens to; most use 2."""
 

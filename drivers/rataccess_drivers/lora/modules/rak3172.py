@@ -43,8 +43,17 @@ TABLE = (
     pattern(Kind.VALUE, r"(?P<value>[0-9A-Za-z][0-9A-Za-z_.:/ -]{0,79})"),
 )
 
-BANDS = {"IN865": "3", "EU868": "4", "US915": "5", "AU915": "6", "AS923": "8"}
-"""`AT+BAND`; AS923 is its first variant."""
+BANDS = {
+    "IN865": "3",
+    "EU868": "4",
+    "US915": "5",
+    "AU915": "6",
+    "AS923": "8",
+    "AS923-2": "9",
+    "AS923-3": "10",
+    "AS923-4": "11",
+}
+"""`AT+BAND`."""
 
 
 def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:

@@ -81,7 +81,7 @@ WIO_E5 = Profile(
     settings=(
         Setting(
             "region",
-            _ask("DR", "AT+DR", r"\b((?:EU|US|AU|AS|IN|KR|RU|CN|EU)\d{3}\w*)"),
+            _ask("DR", "AT+DR", r"\b((?:EU|US|AU|AS|IN|KR|RU|CN)\d{3}[\w-]*)"),
             lambda word: (_tell("DR", f"AT+DR={word}"),),
         ),
         Setting(
