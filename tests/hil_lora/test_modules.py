@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,7 @@ from rataccess_hil.lora import (
 from rataccess_hil.lora.module import SerialModule
 from rataccess_hil.lora.network_device import NetworkDevice
 from rataccess_hil.memory_port import MemoryPort
+from tests.hil_lora.test_airtime import corpus
 
 pytestmark = pytest.mark.looptime
 
@@ -425,3 +427,88 @@ async def test_rn2903_in_its_region() -> None:
         assert await made.ask("mac tx uncnf 2 00", 2) == ["ok", "mac_tx_ok"]
         assert await made.ask("mac reset 868") == ["invalid_param"]
         assert await made.ask("mac reset") == ["ok"]
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+async def test_rak_says_what_real_ones_say() -> None:
+    for case in corpus("vendor_response_lines.json")["cases"]:
+        expected = case["expect"]
+        if case["device"] == "RAK RUI3" and "cast" in expected:
+            values = {"window": 1, **{name: expected[name] for name in ("rssi", "snr", "port", "data")}}
+            assert RUI3_4.reception[0].format(**values) == case["response"]
+    spelt = {
+        text
+        for firmware in (RUI3_1, RUI3_4, WISBLOCK)
+        for text in (firmware.join_failed, firmware.confirmed_ok, firmware.confirmed_failed)
+    }
+    assert {
+        "+EVT:JOIN FAILED",
+        "+EVT:SEND CONFIRMED OK",
+        "+EVT:SEND_CONFIRMED_OK",
+        "+EVT:SEND CONFIRMED FAILED",
+    } <= spelt
+
+
+async def test_answers_can_be_replaced() -> None:
+    async with bench(VirtualRak3172) as made:
+        made.module.override("AT+SEND", "AT_RX_ERROR", "AT_CRYPTO_ERROR")
+        for answer in ("AT_RX_ERROR", "AT_CRYPTO_ERROR", "AT_NO_NETWORK_JOINED"):
+            assert await made.ask("AT+SEND=2:00") == [answer]
+
+
+async def test_wio_test_mode() -> None:
+    async with bench(VirtualWioE5, mode="TEST") as made:
+        heard = MemoryPort()
+        other = VirtualWioE5(heard, made.ether, mode="TEST", name="other", position=(310.0, 0.0))
+        said: list[bytes] = []
+        line = heard.open_line("memory", 9600, said.append, lambda error: None)
+        line.write(b"AT+TEST=RFCFG,868,SF7,125,12,15,14,ON,OFF,OFF\r\nAT+TEST=RXLRPKT\r\n")
+        (answer,) = await made.ask("AT+TEST=RFCFG,868,SF7,125,12,15,14,ON,OFF,OFF")
+        assert answer.startswith("+TEST: RFCFG F:868000000, SF7, BW125K, TXPR:12, RXPR:15, POW:14dBm")
+        assert await made.ask('AT+TEST=TXLRPKT,"00 AA"', 2) == ['+TEST: TXLRPKT "00AA"', "+TEST: TX DONE"]
+        await asyncio.sleep(1)
+        told = b"".join(said).decode().split("\r\n")
+        assert told[1] == "+TEST: RXLRPKT"
+        assert told[2].startswith("+TEST: LEN:2, RSSI:-")
+        assert told[3] == '+TEST: RX "00AA"'
+        assert await made.ask("AT+TEST=STOP") == ["+TEST: STOP"]
+        assert await made.ask("AT+TEST=NONSENSE") == ["+TEST: ERROR(-1)"]
+        other.hang()
+        line.close()
+
+
+@pytest.mark.parametrize("kind", [VirtualRak3172, VirtualWioE5, VirtualRn2483])
+async def test_any_line_is_answered_or_passed_over(kind: type[SerialModule]) -> None:
+    chance = random.Random(7)
+    pieces = [
+        "AT",
+        "+",
+        "=",
+        "?",
+        "SEND",
+        "JOIN",
+        "KEY",
+        "ID",
+        ",",
+        '"',
+        ":",
+        "mac",
+        "set",
+        "tx",
+        "get",
+        " ",
+        "0",
+        "AA",
+        "é",
+    ]
+    async with bench(kind) as made:
+        for _ in range(300):
+            made.say("".join(chance.choices(pieces, k=chance.randrange(1, 7))))
+        await asyncio.sleep(200)
+        while not made.lines.empty():
+            assert "Traceback" not in made.lines.get_nowait()
+        made.say("AT" if kind is not VirtualRn2483 else "sys get ver")
+        await asyncio.sleep(1)
+        assert not made.lines.empty()

@@ -314,3 +314,98 @@ async def test_over_real_udp() -> None:
     assert done.downlink is not None
     assert done.downlink.data == b"down"
     assert gateway.counts["push_acks"] == 1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("misdeed", [Misdeed.BAD_MIC, Misdeed.REPLAY, Misdeed.TRUNCATED, Misdeed.SILENCE])
+async def test_a_join_accept_that_is_wrong_joins_nobody(misdeed: Misdeed) -> None:
+    async with field() as made:
+        made.known.misbehave(misdeed)
+        finished = await made.join()
+        if misdeed is Misdeed.REPLAY:
+            # Under LoRaWAN 1.0.x a device cannot tell: the keys then differ, and nothing it sends is understood.
+            await made.send(b"x")
+            assert not made.known.uplinks
+        else:
+            assert not finished.ok
+
+
+@pytest.mark.looptime
+async def test_counters_go_on_beyond_sixteen_bits() -> None:
+    async with field() as made:
+        assert made.known.session is not None
+        assert made.device.session is not None
+        made.known.session.up, made.device.session.up = 65_534, 65_535
+        made.known.session.down, made.device.session.down = 65_535, 65_534
+        for number in range(3):
+            made.known.send(bytes([number]))
+            finished = await made.send(b"x")
+            assert finished.downlink is not None
+            await asyncio.sleep(60)
+        assert [each.counter for each in made.known.uplinks] == [65_535, 65_536, 65_537]
+        assert made.device.session.down == 65_537
+
+
+@pytest.mark.looptime
+async def test_the_second_window_alone_and_a_gateway_whose_clock_is_off() -> None:
+    async with field() as made:
+        made.server.sender.duty_cycle = False
+        made.server.sender.second_only = True
+        made.known.send(b"second")
+        finished = await made.send(b"x")
+        assert finished.downlink is not None
+        assert finished.downlink.window == 2
+        made.server.sender.second_only = False
+        for late, heard in ((0.004, True), (0.05, False)):
+            made.gateways[0].late_by = late
+            made.known.send(b"late")
+            assert ((await made.send(b"x")).downlink is not None) is heard
+
+
+@pytest.mark.looptime
+async def test_downlinks_as_integrations_ask_for_them() -> None:
+    async with field() as made:
+        topic = f"application/a/device/{made.device.dev_eui:016x}/command/down"
+        made.server.take_command(topic, {"fPort": 3, "data": "AQI=", "confirmed": True, "id": "b"})
+        finished = await made.send(b"x")
+        assert finished.downlink is not None
+        assert (finished.downlink.data, finished.downlink.port) == (b"\1\2", 3)
+        for wrong, fields in (
+            ("application/a/device/00/command/up", {"fPort": 3}),
+            (topic, {"fPort": 0}),
+            (topic, {"fPort": 3, "data": "=="}),
+            (topic, {"fPort": 3, "devEui": "00"}),
+            (topic.replace("70b3", "0000"), {"fPort": 3}),
+        ):
+            with pytest.raises(ValueError, match=r"downlink|no device|base64|padding"):
+                made.server.take_command(wrong, fields)
+
+
+@pytest.mark.looptime
+async def test_eight_packets_at_once_and_no_more() -> None:
+    async with field(joined=False) as made:
+        gateway = made.gateways[0]
+        for index in range(10):
+            station = EndDevice(made.ether, name=str(index), position=(300.0 + index, 0.0)).station
+            wave = REGIONS["EU868"].wave(0, gateway.channels[index % 8])
+            made.ether.transmit(station, wave, bytes([index]) * 20)
+        await asyncio.sleep(3)
+        assert gateway.counts["rxnb"] == 8
+
+
+@pytest.mark.looptime
+async def test_a_gateway_does_not_hear_while_it_transmits() -> None:
+    async with field() as made:
+        made.known.send(bytes(100))
+        loop = asyncio.get_running_loop()
+        other = EndDevice(made.ether, name="other")
+        other.personalise(0x26000001, KEY, bytes(16))
+        other.rate = 5
+
+        def sent() -> None:
+            loop.call_later(1.01, other.send, b"y", 2)
+
+        made.device.on_sent = sent
+        await made.send(b"x")
+        await asyncio.sleep(5)
+        assert [packet.heard_by for packet in made.ether.log if packet.station is other.station] == [[]]

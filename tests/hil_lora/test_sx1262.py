@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
-from rataccess_hil.lora import Ether, VirtualSx1262
+from rataccess_hil.lora import Ether, VirtualSx1262, VirtualSx1276
 
 pytestmark = pytest.mark.looptime
 
@@ -256,3 +257,49 @@ async def test_stuck_busy_and_hang_until_reset() -> None:
     assert not host.busy.read()
     assert await host.mode() == 2
     host.close()
+
+
+async def test_altered_bytes_lost_edges_and_no_chip() -> None:
+    sender, receiver = await two()
+    sender.chip.faults.corrupt = 1
+    assert await sender.do(0x1D, 0x07, 0x40, 0, 0, 0) != await sender.do(0x1D, 0x07, 0x40, 0, 0, 0)
+    line = sender.chip.gpio("dio1")
+    sender.chip.lose_edges(1)
+    await sender.transmit(b"ping")
+    await asyncio.sleep(1)
+    assert line.read()
+    assert not line.poll(0)
+    assert await sender.irq() == TX_DONE
+    sender.chip.faults.absent = True
+    assert sender.spi.transfer([0x1D, 0x07, 0x40, 0, 0, 0]) == [0xFF] * 6
+    line.close()
+    sender.close()
+    receiver.close()
+
+
+async def test_an_implicit_header_and_inverted_polarity() -> None:
+    sender, receiver = await two()
+    for host in (sender, receiver):
+        await host.do(0x8C, 0, 8, 1, 4, 1, 1)
+    await receiver.do(0x82, 0xFF, 0xFF, 0xFF)
+    await sender.do(0x0E, 0, *b"ping")
+    await sender.do(0x83, 0, 0, 0)
+    await asyncio.sleep(1)
+    assert await receiver.irq() & (RX_DONE | CRC) == RX_DONE
+    assert await receiver.received() == b"ping"
+    assert "15.4: register 0736 bit 2 for the polarity of IQ" in sender.chip.missed
+    sender.close()
+    receiver.close()
+
+
+async def test_any_bytes_are_survived() -> None:
+    chance = random.Random(3)
+    for kind in (VirtualSx1262, VirtualSx1276):
+        chip = kind(Ether())
+        for _ in range(500):
+            chip.spi.transfer(chance.randbytes(chance.randrange(0, 12)))
+            await asyncio.sleep(0.005)
+        chip.power(False)
+        chip.power(True)
+        await asyncio.sleep(1)
+        assert not chip.faults.hung

@@ -109,7 +109,7 @@ class ClassARadio:
                     after()
 
         def open_() -> None:
-            self._listener = self._ether.listen(self._station, wave.matches, on_packet=packet)
+            self._listener = self._ether.listen(self._station, wave.matches, on_packet=packet, since=opens)
             self.at(closes, close)
 
         if asyncio.get_running_loop().time() > opens + 1e-6:

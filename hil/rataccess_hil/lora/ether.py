@@ -102,13 +102,14 @@ class Listener:
         on_preamble: Callable[[Transmission], None],
         on_header: Callable[[Transmission], None],
         on_packet: Callable[[Heard], None],
+        since: float,
     ) -> None:
         self.station = station
         self._ether = ether
         self._accepts = accepts
         self._capacity = capacity
         self._on_preamble, self._on_header, self._on_packet = on_preamble, on_header, on_packet
-        self._since = asyncio.get_running_loop().time()
+        self._since = since
         self._candidates: list[tuple[float, Transmission]] = []
         self._locked: list[Transmission] = []
         self._closed = False
@@ -148,6 +149,9 @@ class Listener:
             self.settle(asyncio.get_running_loop().time())
 
     def _lock(self, packet: Transmission) -> None:
+        # Asked again, for a receiver's demodulators may all be in use by now.
+        if not self._accepts(packet.waveform):
+            return
         if len(self._locked) >= self._capacity and not self._stolen_by(packet):
             return
         self._locked.append(packet)
@@ -268,8 +272,12 @@ class Ether:
         on_preamble: Callable[[Transmission], None] = lambda packet: None,
         on_header: Callable[[Transmission], None] = lambda packet: None,
         on_packet: Callable[[Heard], None],
+        since: float | None = None,
     ) -> Listener:
-        """Open a receiver; a preamble under way is still heard where enough of it is left.  Close it after use."""
+        """Open a receiver, now or nominally at `since`; close it after use.
+
+        A preamble under way is still heard where enough of it is left.
+        """
         listener = Listener(
             self,
             station,
@@ -278,6 +286,7 @@ class Ether:
             on_preamble=on_preamble,
             on_header=on_header,
             on_packet=on_packet,
+            since=asyncio.get_running_loop().time() if since is None else since,
         )
         self._listeners[listener] = None
         for packet in self._in_the_air():

@@ -93,6 +93,8 @@ class VirtualGateway:
         self._token = 0
         self._busy = 0
         self._open = False
+        self.late_by = 0.0
+        """Seconds that all it transmits goes out late (or early, below 0)."""
         self.online = True
         """Whether datagrams pass; set it to cut its backhaul."""
         self.counts = dict.fromkeys(
@@ -299,6 +301,7 @@ class VirtualGateway:
         data = semtech.decode_bytes(txpk["data"])
         now = asyncio.get_running_loop().time()
         start = now + _LATEST if txpk.get("imme") else self._time_of(int(txpk["tmst"]))
+        start += self.late_by
         packet = _Scheduled(wave, data, float(txpk.get("powe", 14)), start, start + wave.time_on_air(len(data)))
         error = self._refusal(packet, now, bool(txpk.get("imme")))
         if error:

@@ -76,6 +76,7 @@ class SerialModule(ABC):
         """Bytes that nobody looked at."""
         self.ignored: set[str] = set()
         """Beginnings of commands that get no answer."""
+        self._overrides: dict[str, list[str]] = {}
         self._line = bytearray()
         self._todo: deque[str] = deque()
         self._answering = False
@@ -133,6 +134,16 @@ class SerialModule(ABC):
     def ignore(self, beginning: str, on: bool = True) -> None:
         """Never answer commands that begin so."""
         (self.ignored.add if on else self.ignored.discard)(beginning)
+
+    def override(self, beginning: str, *answers: str) -> None:
+        """Answer the next commands that begin so with these lines, one each, and do nothing."""
+        self._overrides.setdefault(beginning, []).extend(answers)
+
+    def _override(self, line: str) -> str | None:
+        for beginning, answers in self._overrides.items():
+            if answers and line.startswith(beginning):
+                return answers.pop(0)
+        return None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -206,7 +217,11 @@ class SerialModule(ABC):
             interjected, self._before_answer = self._before_answer, []
             for each in interjected:
                 self._say(each)
-            self._execute(line)
+            answer = self._override(line)
+            if answer is None:
+                self._execute(line)
+            else:
+                self._say(answer)
         if self._todo:
             self._later(self._reply_after, self._next)
         else:

@@ -93,3 +93,13 @@ class Composer:
         if misdeed is Misdeed.TRUNCATED:
             return sealed[:9]
         return sealed[:-1] + bytes([sealed[-1] ^ 1])
+
+
+def spoilt_accept(device: NetworkDevice, sealed: bytes, misdeed: Misdeed | None) -> bytes:
+    """A join-accept as it goes out, with what is wrong with it on request."""
+    last, device.last_accept = device.last_accept, sealed
+    if misdeed is Misdeed.REPLAY and last:
+        return last
+    if misdeed is Misdeed.TRUNCATED:
+        return sealed[:9]
+    return sealed[:-1] + bytes([sealed[-1] ^ 1]) if misdeed is Misdeed.BAD_MIC else sealed

@@ -97,6 +97,7 @@ class NetworkDevice:
         """The confirmed downlink that was sent last, until it is acknowledged."""
         self.misdeeds: deque[Misdeed] = deque()
         self.last_downlink = b""
+        self.last_accept = b""
         self.uplinks: list[ReceivedUplink] = []
         self.levels: deque[float] = deque(maxlen=20)
         self.adr = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from rataccess_hil.lora.network_device import NetworkDevice, ReceivedUplink
@@ -96,3 +97,17 @@ def status(device: NetworkDevice, unix: float, number: int) -> dict[str, Any]:
         "batteryLevel": round(100 * battery / 254, 2) if battery not in (None, 0, 255) else 0,
     }
     return {**_base(device, unix, number), **_without_zeros(told)}
+
+
+def command(told: str, fields: Mapping[str, Any]) -> tuple[int, int, bytes, bool]:
+    """Device, port, data and whether it is confirmed, of `command/down`; raises `ValueError`."""
+    parts = told.split("/")
+    if len(parts) != 6 or parts[0] != "application" or parts[2] != "device" or parts[4:] != ["command", "down"]:
+        raise ValueError(f"no topic of a downlink: {told!r}")
+    if str(fields.get("devEui", parts[3])).lower() != parts[3].lower():
+        raise ValueError("the devEui of the downlink is another one than that of its topic")
+    data = base64.b64decode(str(fields.get("data", "")), validate=True)
+    port = int(fields.get("fPort", 0))
+    if not 1 <= port <= 223:
+        raise ValueError(f"a downlink on port {port}")
+    return int(parts[3], 16), port, data, bool(fields.get("confirmed", False))

@@ -44,6 +44,8 @@ class Sender:
         self.sent = 0
         self.duty_cycle = True
         """Whether the gateways' own duty cycle is kept."""
+        self.second_only = False
+        """Whether everything goes down in RX2."""
         self._attempts: dict[int, _Attempt] = {}
         self._off_until: dict[tuple[int, int], float] = {}
         self._token = 0
@@ -64,6 +66,8 @@ class Sender:
         if answer is None or not windows:
             self.errors["no way to the gateway"] += 1
             return
+        if self.second_only and len(windows) > 1:
+            windows = windows[1:]
         window, rest = windows[0], windows[1:]
         self._token = self._token + 1 & 0xFFFF
         self._attempts[self._token] = _Attempt(gateway, data, rest)

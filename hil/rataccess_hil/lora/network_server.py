@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rataccess_hil.lora import frames, mac_commands, network_events, semtech
 from rataccess_hil.lora.crypto import UP, SessionKeys, session_keys
 from rataccess_hil.lora.frames import DataFrame, JoinAccept, JoinRequest
-from rataccess_hil.lora.network_composing import Composer
+from rataccess_hil.lora.network_composing import Composer, spoilt_accept
 from rataccess_hil.lora.network_device import Misdeed, NetworkDevice, ReceivedUplink, Session
 from rataccess_hil.lora.network_mac import adapt, take_commands
 from rataccess_hil.lora.network_sending import Answer, Sender
@@ -197,11 +197,14 @@ class NetworkServer:
             self.refused["joins refused"] += 1
             return
         device.nonces.add(request.dev_nonce)
-        accept = self._accept(device, request.dev_nonce)
+        misdeed = device.misdeeds.popleft() if device.misdeeds else None
+        if misdeed is Misdeed.SILENCE:
+            return
+        sealed = self._accept(device, request.dev_nonce).seal(device.app_key)
         device.joins += 1
         gateway, packet = reception.best
-        windows = self._composer.windows(packet, _JOIN_DELAYS, 0, *self._rx2)
-        self.sender.send(accept.seal(device.app_key), gateway, windows)
+        windows = self._composer.windows(packet, _JOIN_DELAYS, 0, self.region.rx2_rate, self.region.rx2_frequency)
+        self.sender.send(spoilt_accept(device, sealed, misdeed), gateway, windows)
         assert device.session is not None
         self._tell(device, "join", network_events.join(device, device.session.address, self._unix(), self._number()))
 
@@ -225,6 +228,13 @@ class NetworkServer:
         # The join-accept cannot carry another frequency than the region's for RX2.
         device.session.rx2_frequency = self.region.rx2_frequency
         return accept
+
+    def take_command(self, topic: str, fields: Mapping[str, Any]) -> None:
+        """Queue a downlink as an integration asks for it (`command/down`); raises `ValueError` where it makes none."""
+        device_eui, port, data, confirmed = network_events.command(topic, fields)
+        if device_eui not in self.devices:
+            raise ValueError(f"there is no device {device_eui:016x}")
+        self.devices[device_eui].send(data, port, confirmed=confirmed, identity=str(fields.get("id", "")))
 
     # --- uplinks ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """A virtual Microchip RN2483 or RN2903: `sys`, `mac` and `radio` commands, lower-case words, no echo.
 
-Rules of this file: words and formats, from the command reference of the modules and lines of real ones.  Firmwares differ:
-`mac get status` has 16 bits before 1.0.5 and 32 from then on, and one counter error is spelt in two ways.
+Rules of this file: words and formats, from the command reference of the modules and lines of real ones.
 """
 
 from __future__ import annotations

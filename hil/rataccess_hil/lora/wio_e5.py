@@ -15,6 +15,7 @@ from rataccess_hil.lora.end_device import Downlink, Finished, Refused
 from rataccess_hil.lora.ether import Ether
 from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
 from rataccess_hil.lora.regions import REGIONS
+from rataccess_hil.lora.wio_e5_test_mode import TestRadio
 
 _PARAMETER, _UNKNOWN, _FORMAT, _UNAVAILABLE, _TOO_MANY, _TOO_LONG, _CHARACTER = -1, -10, -11, -12, -20, -21, -23
 _FOREIGN = ("EU433", "CN470", "CN779", "KR920", "RU864", "US915HYBRID")
@@ -34,7 +35,6 @@ class VirtualWioE5(SerialModule):
         version: str = "4.0.11",
         mode: str = "LWOTAA",
         length_comma: bool = True,
-        joins_again: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(port, ether, **options)
@@ -48,9 +48,8 @@ class VirtualWioE5(SerialModule):
         self._hexadecimal = False
         self._link_check = False
         self._time: float | None = None
-        self._low_power_auto = False
-        self._joins_again = joins_again
         self.device.retries = 3
+        self._radio = TestRadio(self.device, self._say, self._later)
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
@@ -61,6 +60,7 @@ class VirtualWioE5(SerialModule):
         self._joining = False
         self._sending = ""
         self._time = None
+        self._radio.stop()
 
     def _recall(self) -> None:
         self._apply_scheme()
@@ -116,6 +116,7 @@ class VirtualWioE5(SerialModule):
             "CMSG": lambda value: self._message("CMSG", value, confirmed=True, hexadecimal=False),
             "MSGHEX": lambda value: self._message("MSGHEX", value, confirmed=False, hexadecimal=True),
             "CMSGHEX": lambda value: self._message("CMSGHEX", value, confirmed=True, hexadecimal=True),
+            "TEST": self._test,
             "LOWPOWER": self._low_power,
             "RESET": self._reset,
             "FDEFAULT": self._factory,
@@ -219,9 +220,9 @@ class VirtualWioE5(SerialModule):
         self._say(f"+PORT: {self._port_number}")
 
     def _class(self, value: str | None) -> None:
-        if value is not None and value.upper() not in ("A", "B", "C"):
+        if (value or "A").upper() != "A":
             raise Bad(str(_PARAMETER))
-        self._say(f"+CLASS: {(value or 'A').upper()}")
+        self._say("+CLASS: A")
 
     def _adr(self, value: str | None) -> None:
         if value is not None:
@@ -271,13 +272,17 @@ class VirtualWioE5(SerialModule):
         at = datetime.datetime.fromtimestamp(self._time + self.device._now(), datetime.UTC)
         return self._say(at.strftime("+RTC: %Y-%m-%d %H:%M:%S"))
 
+    def _test(self, value: str | None) -> None:
+        if self._mode != "TEST":
+            raise Bad(str(_UNAVAILABLE))
+        self._say(self._radio.command(value or ""))
+
     # --- power --------------------------------------------------------------------------------------------------------
 
     def _low_power(self, value: str | None) -> None:
         if self.device.busy:
             return self._say("+LOWPOWER: LoRaWAN modem is busy")
         if (value or "").upper().startswith("AUTO"):
-            self._low_power_auto = (value or "").upper() == "AUTOON"
             return self._say(f"+LOWPOWER: {(value or '').upper()}")
         self._say("+LOWPOWER: SLEEP")
         self.asleep = True
