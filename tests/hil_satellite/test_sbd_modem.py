@@ -332,6 +332,11 @@ def test_passes_rain_and_roofs() -> None:
     assert max(clear) == 5
     assert 0 < sum(clear) / len(clear) <= 5
     assert clear == [Sky(passing=True, seed=7).bars(second) for second in range(0, 3600, 10)]
+    change = sky.next_change(100)
+    assert change is not None
+    assert {sky.bars(100 + step) for step in range(0, round(change - 100), 4)} == {sky.bars(100)}
+    assert sky.bars(change) != sky.bars(100)
+    assert Sky().next_change(0) is None
     sky.spoil(rain=3)
     assert max(sky.bars(second) for second in range(0, 3600, 10)) == 2
     sky.spoil(rain=0, obstruction=1.0)

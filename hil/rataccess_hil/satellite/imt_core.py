@@ -125,8 +125,11 @@ class ImtModem:
             self.tell("messageProvisioning", self._provisioning())
         self.messages.sky_seen()
         pending = self.bars() > 0 and (not self.visible() or not self.provisioned)
-        if pending or not self.sky.steady:
+        change = self.sky.next_change(self.schedule.now)
+        if pending:
             self._next_look = self.schedule.after(self.timings.state_report, self.look)
+        elif change is not None:
+            self._next_look = self.schedule.after(change - self.schedule.now, self.look)
 
     def _since_network(self) -> float:
         active = self._active_at

@@ -217,8 +217,11 @@ class SbdModem(SbdInterpreter):
             self.urc(f"+CIEV:0,{now[0]}")
         if self.indicators[1] and (before is None or before[1] != now[1]):
             self.urc(f"+CIEV:1,{int(now[1])}")
-        if not self.sky.steady or (self.bars() > 0 and not self.in_network()):
+        change = self.sky.next_change(self.schedule.now)
+        if self.bars() > 0 and not self.in_network():
             self._look_again(self.timings.indicator)
+        elif change is not None:
+            self._look_again(change - self.schedule.now)
 
     def indicate(self, bars: bool, service: bool) -> None:
         """AT+CIER: from now on, beginning with what is now."""

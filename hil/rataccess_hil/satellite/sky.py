@@ -6,11 +6,14 @@ was set, so that a run can be repeated.  Bars are 0 to 5, as `AT+CSQ` counts the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable
 
 MOST_BARS = 5
+_MOMENT = 10.0
+"""Seconds for which the bars stay: satellites move slowly."""
 
 
 class Sky:
@@ -54,26 +57,43 @@ class Sky:
         """Whether the bars stay as they are until something is set."""
         return not self.passing and not self.obstruction
 
+    def next_change(self, now: float) -> float | None:
+        """When the bars will be others; `None` where they never will.
+
+        After an hour without change it is that hour's end, so that nobody looks far ahead of what may be set.
+        """
+        if self.steady:
+            return None
+        before, at = self.bars(now), (now // _MOMENT + 1) * _MOMENT
+        while self.bars(at) == before and at < now + 3600:
+            at += _MOMENT
+        return at
+
     def _changed(self) -> None:
         for each in tuple(self.listeners):
             each()
 
     def bars(self, now: float) -> int:
         """How many bars there are at `now`, seconds of any steady clock."""
-        height = max(self._height(now, plane) for plane in range(2)) if not self.steady else 1.0
+        moment = now // _MOMENT * _MOMENT
+        height = 1.0 if self.steady else max(self._height(moment, 0), self._height(moment, 1))
         return max(0, round(self._most * min(1.0, height)) - self.rain)
 
     def _height(self, now: float, plane: int) -> float:
-        # Two planes, the passes of which overlap by half: there is always one satellite at least half way up.
+        # Two planes, the passes of which overlap by half, and each pass as high as chance has it.
         length = 540.0
         count, along = divmod(now + plane * length / 2 + self.seed % 540, length)
-        if self._chance(int(count), plane) < self.obstruction:
+        if self.obstruction and _chance(self.seed, int(count), plane) < self.obstruction:
             return 0.0
-        return 1.3 * math.sin(math.pi * along / length) if self.passing else 1.0
-
-    def _chance(self, count: int, plane: int) -> float:
-        digest = hashlib.blake2b(f"{self.seed}/{plane}/{count}".encode(), digest_size=4).digest()
-        return int.from_bytes(digest, "big") / 2**32
+        peak = 0.6 + 0.6 * _chance(~self.seed, int(count), plane)
+        return peak * math.sin(math.pi * along / length) ** 2 if self.passing else 1.0
 
     def __repr__(self) -> str:
         return f"<Sky most={self._most} passing={self.passing} rain={self.rain} obstruction={self.obstruction}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _chance(seed: int, count: int, plane: int) -> float:
+    """0 to 1, the same for the same pass."""
+    digest = hashlib.blake2b(f"{seed}/{plane}/{count}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32
