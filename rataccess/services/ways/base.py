@@ -108,6 +108,11 @@ class WayIn(ABC):
     def _count(self, cause: str) -> None:
         self._around.count(cause)
 
+    def _met(self, error: Exception) -> None:
+        """A defect: the message that met it is lost, and nothing else is."""
+        self._count("ways in that met a defect")
+        logger.error("way %s met a defect", self.name, exc_info=error)
+
     def _hear(self, data: bytes, airway: Airway) -> None:
         """Hand one packet to the service."""
         self._count("packets that came by a way in")
@@ -127,10 +132,9 @@ class WayIn(ABC):
                 await self._run()
             except (WayBroken, ConfigurationError) as error:
                 self.last_error = str(error)
-            except Exception as error:  # a defect of one way is not the end of the service
+            except Exception as error:  # noqa: BLE001 (a defect of one way is not the end of the service)
                 self.last_error = f"a defect: {type(error).__name__}"
-                self._count("ways in that met a defect")
-                logger.exception("way %s met a defect", self.name)
+                self._met(error)
             failures = 1 if loop.time() - begun > LASTED else failures + 1
             wait = exponential(failures, FIRST_WAIT, LONGEST_WAIT, self._around.random)
             self.state = "trying again"

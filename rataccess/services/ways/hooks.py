@@ -140,11 +140,14 @@ class HookWay(WayForBoth):
 
     def _take(self, body: bytes, content_type: str) -> None:
         try:
-            posted = self._read(body, content_type)
+            self._take_posted(self._read(body, content_type))
         except ObjectError as error:
             self._count("malformed satellite messages")
             logger.debug("way %s: %s", self.name, error)
-            return
+        except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
+            self._met(error)
+
+    def _take_posted(self, posted: Posted) -> None:
         if not posted.data:
             self._count("satellite sessions without a packet")
             return

@@ -88,6 +88,8 @@ class DirectIpWay(WayForBoth):
             self._count("connections that ended too early")
         except asyncio.CancelledError:
             pass  # the way closes; asyncio would log it
+        except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
+            self._met(error)
         finally:
             self._connections.discard(task)
             writer.close()

@@ -50,7 +50,7 @@ class WayForBoth(WayIn):
     async def _open(self) -> None:
         """See `WayIn`; a kind's own begins with this."""
         if self._other is not None:
-            link = UdpSocket(self._answered)
+            link = UdpSocket(self._answered, self._met)
             try:
                 await link.connected(*self._other)
             except WayBroken as error:  # its name cannot be resolved now: looked up with the next packet that is for it

@@ -28,7 +28,7 @@ class RelayWay(WayIn):
         super().__init__(settings.name, around)
         self._settings = settings
         self._allowed = Allowed(settings.allowed, f"{key}.allowed")
-        self._socket = UdpSocket(self._take)
+        self._socket = UdpSocket(self._take, self._met)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -36,7 +36,7 @@ class RelayWay(WayIn):
         return self._socket.address
 
     async def _open(self) -> None:
-        self._socket = UdpSocket(self._take)
+        self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
 
     async def _run(self) -> None:

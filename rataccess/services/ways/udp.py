@@ -19,9 +19,9 @@ logger = logging.getLogger("rataccess.services.ways")
 class UdpSocket(asyncio.DatagramProtocol):
     """Between `listening` or `connected` and `close`."""
 
-    def __init__(self, taken: Callable[[bytes, Any], None]) -> None:
-        """`taken` is called with each datagram and the address that it came from."""
-        self._taken = taken
+    def __init__(self, taken: Callable[[bytes, Any], None], defect: Callable[[Exception], None]) -> None:
+        """`taken` is called with each datagram and the address that it came from, `defect` with what it raises."""
+        self._taken, self._defect = taken, defect
         self._transport: asyncio.DatagramTransport | None = None
         self._lost = asyncio.Event()
 
@@ -69,7 +69,10 @@ class UdpSocket(asyncio.DatagramProtocol):
             self._transport = None
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._taken(data, addr)
+        try:
+            self._taken(data, addr)
+        except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
+            self._defect(error)
 
     def error_received(self, exc: Exception) -> None:
         logger.debug("receive: %s", exc)  # an ICMP error of an earlier datagram: it says nothing about this socket

@@ -269,7 +269,7 @@ class NetworkServer:
             if counter is not None:
                 try:
                     return open_frame(session.keys, frame, counter)
-                except ProtectionFailed:
+                except (ProtectionFailed, FrameError):  # a counter beyond 32 bits is none
                     continue
         return None
 

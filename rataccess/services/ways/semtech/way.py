@@ -44,7 +44,7 @@ class SemtechWay(WayForBoth):
         self._gateways = Gateways(known)
         self.network = NetworkServer(settings, self._app_key, around.clock, around.random, around.count)
         self._downlinks = Downlinks(self.network, settings.power, around.random, around.count)
-        self._socket = UdpSocket(self._take)
+        self._socket = UdpSocket(self._take, self._met)
         self._store: StoreAccess | None = None
         self._changed: dict[str, DeviceState] = {}
         self._writing = asyncio.Lock()
@@ -63,7 +63,7 @@ class SemtechWay(WayForBoth):
         if self._store is None:
             self._store = self._around.store(self.name)
             await self._restore(self._store)
-        self._socket = UdpSocket(self._take)
+        self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
 
     async def _run(self) -> None:
@@ -196,7 +196,10 @@ class SemtechWay(WayForBoth):
             if reception.accept is not None:
                 return  # its nonce could be used again after a restart; the device asks again
         await asyncio.sleep(max(0.0, reception.begun + self._settings.gather - loop.time()))
-        self._transmit(self._downlinks.decide(reception, loop.time()))
+        try:
+            self._transmit(self._downlinks.decide(reception, loop.time()))
+        except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
+            self._met(error)
 
     def _transmit(self, order: Order | None) -> None:
         if order is None:
