@@ -103,7 +103,7 @@ def test_each_message_is_delivered_once_and_ends_once(fates: list[str], messages
     air = Air([sender, receiver], list(fates))
     accepted, ends = [], Counter[int]()
     for data in messages:
-        ticket = sender.submit(data, air.now)
+        ticket, _ = sender.submit(data, air.now)
         air.run(120)
         assert sender.idle
         for event in air.events[0]:
@@ -196,7 +196,7 @@ def test_polls_are_always_answered() -> None:
 
 def test_a_channel_in_use_is_waited_for_and_then_told() -> None:
     sender, now = node(), 0.0
-    ticket = sender.submit(b"x", now)
+    ticket, _ = sender.submit(b"x", now)
     for _ in range(MOST_LOOKS):
         action = sender.next(now)
         while isinstance(action, Listen):
@@ -214,7 +214,7 @@ def test_a_channel_in_use_is_waited_for_and_then_told() -> None:
 
 def test_without_air_time_nothing_is_sent() -> None:
     sender = node()
-    ticket = sender.submit(b"x", 0.0)
+    ticket, _ = sender.submit(b"x", 0.0)
     sender.next(0.0)
     sender.not_allowed(0.0, 77.0)
     assert sender.take_events() == [NotSent(ticket, "the air time of this band is spent", 77.0)]
@@ -298,10 +298,10 @@ def test_a_receiver_without_room_acknowledges_nothing() -> None:
 
 def test_withdrawn_messages_are_forgotten() -> None:
     sender = node()
-    ticket = sender.submit(b"x", 0.0)
+    ticket, _ = sender.submit(b"x", 0.0)
     sender.next(0.0)
     sender.withdraw(ticket)
-    second = sender.submit(b"y", 0.0)
+    second, _ = sender.submit(b"y", 0.0)
     sender.sent(0.1)  # that of the first
     assert isinstance(sender.next(0.2), Send)
     sender.withdraw(ticket)

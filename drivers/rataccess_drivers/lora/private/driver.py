@@ -241,7 +241,7 @@ class LoraPrivateDriver(Driver):
         loop = asyncio.get_running_loop()
         runner, endpoint = self._runner, self._endpoint
         assert runner is not None
-        ticket = endpoint.submit(data, loop.time())
+        ticket, _ = endpoint.submit(data, loop.time())
         outcome: asyncio.Future[Event | None] = loop.create_future()
         self._outcomes[ticket] = outcome
         runner.wake()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.private.frame import Frame
-from rataccess_drivers.lora.private.link import MOST_PEERS, SOON, Accepted, Action, Attempt, Endpoint, Event, Listen
+from rataccess_drivers.lora.private.link import MOST_PEERS, SOON, Action, Attempt, Endpoint, Listen
 
 KEPT = 16
 """Messages that wait for one node; the oldest makes room."""
@@ -29,6 +29,8 @@ class Waiting:
     data: bytes
     since: float
     rounds: int = 0
+    sequence: int | None = None
+    """With which it was sent before: then a node that has it already does not take it again."""
 
 
 class Hub(Endpoint):
@@ -82,13 +84,6 @@ class Hub(Endpoint):
             return Listen(self._closed_until)
         return action
 
-    def take_events(self) -> list[Event]:
-        """See `Endpoint.take_events`; what becomes of its own messages the hub deals with itself."""
-        events = super().take_events()
-        if any(isinstance(event, Accepted) for event in events):
-            self._sending = None
-        return events
-
     def _fill(self, now: float) -> None:
         """The node that has waited longest, of those that listen now."""
         self._sending = None
@@ -104,7 +99,7 @@ class Hub(Endpoint):
                 waiting = queue.popleft()
                 self._waiting.move_to_end(address)
                 self._sending = (address, waiting)
-                self.submit(waiting.data, now, address)
+                _, waiting.sequence = self.submit(waiting.data, now, address, waiting.sequence)
                 return
 
     def _listens(self, address: int, now: float) -> bool:

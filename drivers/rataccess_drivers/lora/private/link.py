@@ -4,9 +4,9 @@ Rules of this file: sans-I/O; times come in as numbers, randomness as a `random.
 radio is to do now; what became of it is reported (`sent`, `busy`, `not_allowed`, `heard`); `take_events` tells the rest.
 
 One message is under way at a time.  It is sent, acknowledged by its check, and sent again after a random pause that
-doubles; after the last attempt nobody knows whether it arrived.  The receiver knows a copy by sequence number and check:
+doubles; after the last attempt nobody knows whether it arrived.  The receiver knows a copy by sequence number and content:
 the latest is acknowledged again and not delivered again, older ones are replays.  A sender that starts anew begins with any
-sequence number, for that the check differs tells its messages from those before.
+sequence number, for the content tells its messages from those before.
 
 A node that does not always listen does so for `AWAKE` seconds after each frame of the hub's; the hub sends to it only then.
 """
@@ -14,6 +14,7 @@ A node that does not always listen does so for `AWAKE` seconds after each frame 
 from __future__ import annotations
 
 import random
+import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Peer:
     """What is known of the other end."""
 
     sequence: int
-    heard: OrderedDict[tuple[int, bytes], None] = field(default_factory=OrderedDict)
+    heard: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
     awake_until: float = float("-inf")
 
 
@@ -159,22 +160,24 @@ class Endpoint:
         """Whether a message may be submitted."""
         return self._current is None
 
-    def submit(self, data: bytes | None, now: float, address: int | None = None) -> int:
+    def submit(
+        self, data: bytes | None, now: float, address: int | None = None, sequence: int | None = None
+    ) -> tuple[int, int]:
         """Send a message (`None`: a poll), one at a time, to `address` (a hub's; a node has only the hub).
 
-        Returns the ticket that its event will name.
+        Returns the ticket that its event will name, and the sequence number, with which it may be submitted again.
         """
         assert self._current is None, "one message at a time"
         self._tickets += 1
         to = self._address if address is None else address
         assert to is not None
         peer = self._peer(to)
-        peer.sequence = (peer.sequence + 1) & 0xFF
+        peer.sequence = (peer.sequence + 1) & 0xFF if sequence is None else sequence
         kind = Kind.POLL if data is None else Kind.DATA
         flag = False if self._hub else self._always
         frame = Frame(kind, self._network, to, peer.sequence, self._hub, flag, data or b"")
         self._current = Attempt(self._tickets, frame, self._attempts, now)
-        return self._tickets
+        return self._tickets, peer.sequence
 
     def withdraw(self, ticket: int) -> None:
         """Forget a message: nobody waits for it any more."""
@@ -318,7 +321,7 @@ class Endpoint:
 
     def _new(self, frame: Frame) -> bool:
         """Deliver a message that was not delivered before; whether it is to be acknowledged."""
-        peer, key = self._peer(frame.address), (frame.sequence, frame.check)
+        peer, key = self._peer(frame.address), (frame.sequence, zlib.crc32(frame.payload))
         latest = next(reversed(peer.heard), None)
         if key in peer.heard and key != latest:
             self.counters["replays"] += 1
