@@ -41,7 +41,7 @@ class Fragile(WayIn):
             KeyFile(Path("absent")),
             _no_store,
             {},
-            Random(2),  # type: ignore[arg-type, return-value]
+            Random(2),
         )
         super().__init__("fragile", around)
         self.ends, self.runs, self.closed = list(ends), list[float](), 0

@@ -237,9 +237,16 @@ async def test_no_gateway_is_longer_on_the_air_than_it_may(tmp_path: Path, monke
         finished = await made.send(b"\x20hello")
         assert finished.downlink is not None
         assert finished.downlink.window == 2
-        gateway.charge(region, region.rx2_frequency, 360.0, loop.time())
+        await made.restart()  # which forgets none of what was sent
+        again = made.way._gateways.heard(gateway.eui)
+        assert again is not None
+        band = region.band(868_300_000)
+        assert band is not None
+        assert 36.0 <= sum(length for _, length in again.spent[band.name]) < 36.1
+        again.charge(region, region.rx2_frequency, 360.0, loop.time())
         assert (await made.send(b"\x20hello")).downlink is None
         assert made.counted["downlinks that no gateway could send"] == 1
+        made.world.clock.passed += 4000
         await asyncio.sleep(4000)
         made.heard.answer = None
         finished = await made.send(b"\x20")

@@ -9,7 +9,9 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from rataccess.errors import ObjectError
 from rataccess.lorawan.regions import Region
+from rataccess.objects import decode, encode
 
 HOUR = 3600.0
 """What a duty cycle is measured over (EN 300 220-1 clause 5.4.1)."""
@@ -58,6 +60,24 @@ class Gateway:
         spent = self.spent.get(band.name) if band is not None else None
         if spent is not None and (at, airtime) in spent:
             spent.remove((at, airtime))
+
+    def packed(self, now: float, wall: float) -> bytes:
+        """What is kept of the last hour: the law does not forget when a service restarts."""
+        ages = [[band, wall - (now - at), length] for band, spent in self.spent.items() for at, length in spent]
+        return encode(ages)
+
+    def restore(self, data: bytes, now: float, wall: float | None) -> None:
+        """What was kept; where no clock can be believed (`wall` is `None`) all of it counts as just sent.
+
+        Raises `ObjectError` where it cannot be read.
+        """
+        found: Any = decode(data)
+        try:
+            for band, at, length in found:
+                age = 0.0 if wall is None else min(HOUR, max(0.0, wall - at))
+                self.spent.setdefault(str(band), deque()).append((now - age, float(length)))
+        except (TypeError, ValueError) as error:
+            raise ObjectError(f"what is kept of gateway {self.eui} cannot be read: {error}") from error
 
 
 class Gateways:

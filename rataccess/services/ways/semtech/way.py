@@ -32,6 +32,8 @@ logger = logging.getLogger("rataccess.services.ways")
 
 SERVICE_OF = {port: service for service, port in PORT_OF.items()}
 _NO_ANSWER = "answers that a way in lost"
+_DEVICE, _GATEWAY = "lorawan", "gateway"
+"""What is kept, by kind."""
 
 
 class SemtechWay(WayForBoth):
@@ -90,28 +92,36 @@ class SemtechWay(WayForBoth):
 
     # --- what is kept ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _prefix(self) -> str:
-        return f"ways/{self.name}/lorawan/"
-
     async def _restore(self, store: StoreAccess) -> None:
+        prefix = f"ways/{self.name}/"
+
         def read(found: ServiceStore) -> list[tuple[str, bytes]]:
-            rows = found.execute("SELECT key, value FROM memory WHERE key LIKE ?", (f"{self._prefix}%",))
-            return [(row[0], bytes(row[1])) for row in rows if row[0].startswith(self._prefix)]
+            rows = found.execute("SELECT key, value FROM memory WHERE key LIKE ?", (f"{prefix}%",))
+            return [(row[0].removeprefix(prefix), bytes(row[1])) for row in rows if row[0].startswith(prefix)]
 
         for key, value in await store.do(read):
-            dev_eui = key.removeprefix(self._prefix)
             try:
-                self.network.restore(DeviceState.unpacked(dev_eui, value, self._app_key(dev_eui)))
+                self._restore_one(*key.partition("/")[::2], value)
             except ObjectError as error:
                 logger.warning("way %s: %s", self.name, error)
+
+    def _restore_one(self, kind: str, eui: str, value: bytes) -> None:
+        if kind == _DEVICE:
+            self.network.restore(DeviceState.unpacked(eui, value, self._app_key(eui)))
+        gateway = self._gateways.heard(eui) if kind == _GATEWAY else None
+        if gateway is not None:
+            clock = self._around.clock
+            gateway.restore(value, asyncio.get_running_loop().time(), clock.wall() if clock.wall_known() else None)
+
+    def _key(self, kind: str, eui: str) -> str:
+        return f"ways/{self.name}/{kind}/{eui}"
 
     async def _write(self, store: StoreAccess) -> None:
         """Everything that has changed is on disk when this returns.  Raises `StoreError`."""
         async with self._writing:
             while self._changed:
                 changed, self._changed = self._changed, {}
-                rows = [(f"{self._prefix}{dev_eui}", state.packed()) for dev_eui, state in changed.items()]
+                rows = [(self._key(_DEVICE, dev_eui), state.packed()) for dev_eui, state in changed.items()]
                 reserved = [(session, session.reserved) for state in changed.values() for session in state.sessions]
                 try:
                     await store.do(lambda found, rows=rows: _put(found, rows))  # type: ignore[misc]
@@ -120,6 +130,17 @@ class SemtechWay(WayForBoth):
                     raise
                 for session, up_to in reserved:
                     session.usable = max(session.usable, up_to)
+
+    async def _keep_spent(self, gateway: Gateway) -> None:
+        """How long a gateway has been on the air outlives a restart."""
+        if self._store is None:
+            return
+        packed = gateway.packed(asyncio.get_running_loop().time(), self._around.clock.wall())
+        row = (self._key(_GATEWAY, gateway.eui), packed)
+        try:
+            await self._store.do(lambda found: _put(found, [row]))
+        except StoreError as error:
+            logger.warning("way %s: the air time of gateway %s was not kept: %s", self.name, gateway.eui, error)
 
     def _app_key(self, dev_eui: str) -> bytes | None:
         keys, now = self._around.keys, asyncio.get_running_loop().time()
@@ -197,7 +218,10 @@ class SemtechWay(WayForBoth):
                 return  # its nonce could be used again after a restart; the device asks again
         await asyncio.sleep(max(0.0, reception.begun + self._settings.gather - loop.time()))
         try:
-            self._transmit(self._downlinks.decide(reception, loop.time()))
+            order = self._downlinks.decide(reception, loop.time())
+            self._transmit(order)
+            if order is not None:
+                await self._keep_spent(order.gateway)
         except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
             self._met(error)
 
