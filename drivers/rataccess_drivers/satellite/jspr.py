@@ -21,7 +21,7 @@ LINE_LIMIT = 16_384
 """Bytes of a line.  The longest known holds a segment of 1446 bytes in base64: some 2100."""
 UNASKED = 299
 MALFORMED = "MALFORMED"
-_HEAD = re.compile(rb"(?<![0-9])([2-5][0-9]{2})[ \t]+([A-Za-z][A-Za-z0-9_]{0,63})[ \t]*(?=\{|$)")
+_HEAD = re.compile(rb"([2-5][0-9]{2})[ \t]+([A-Za-z][A-Za-z0-9_]{0,63})[ \t]*(?=\{|$)")
 
 CODES = {
     200: "done",

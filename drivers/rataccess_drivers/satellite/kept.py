@@ -107,6 +107,33 @@ class Attempts:
         self._memory.put_now(self._key, encode(rows))
 
 
+class SessionNote:
+    """What a modem's next driver has to know of its sessions: one that runs, and a ring alert without its answer."""
+
+    def __init__(self, memory: Memory, key: str) -> None:
+        self._memory, self._key = memory, key
+        self.ring = False
+        """Whether a ring alert waits for its answer."""
+        self.begun: float | None = None
+        """Wall clock of the beginning of a session whose end was not seen."""
+
+    def load(self) -> None:
+        """Read what an earlier process left."""
+        data = self._memory.get(self._key)
+        try:
+            kept: Any = decode(data) if data else (False, None)
+            self.ring, self.begun = bool(kept[0]), None if kept[1] is None else float(kept[1])
+        except (ObjectError, TypeError, ValueError, LookupError):
+            self.ring, self.begun = True, None  # damaged: a look too many does no harm
+
+    def change(self, *, ring: bool | None = None, begun: float | None = None) -> None:
+        """Keep both; it is on disk when this returns."""
+        new = self.ring if ring is None else ring
+        if (new, begun) != (self.ring, self.begun):
+            self.ring, self.begun = new, begun
+            self._memory.put_now(self._key, encode([new, begun]))
+
+
 class Inbox:
     """Received messages until they are fetched, and a mark of the last one taken from the radio."""
 

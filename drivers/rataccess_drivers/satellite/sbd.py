@@ -71,7 +71,9 @@ class SbdDriver(SbdModem):
         self._pace = Pace(context.clock.monotonic, chance or random.Random())
         mailbox = options.mailbox
         self._purse = Purse(context.memory, f"driver/{context.name}/purse", mailbox.credits_a_day, context.clock)
-        self._sessions = SbdSessions(self._console, self._attempts, self._inbox, self._pace, context.clock, options)
+        self._sessions = SbdSessions(
+            self._console, self._attempts, self._inbox, self._note, self._pace, context.clock, options
+        )
         self._one_session = asyncio.Lock()
         self._mail: asyncio.Task[None] | None = None
         self._mail_due = asyncio.Event()
@@ -89,6 +91,7 @@ class SbdDriver(SbdModem):
             return
         self._attempts.load()
         self._purse.load()
+        self._note.load()
         try:
             await self._set_up()
         except BaseException:
@@ -108,7 +111,7 @@ class SbdDriver(SbdModem):
             raise RadioSilent(f"{self.name} does not tell the state of its buffers: {error}") from error
         with contextlib.suppress(CommandFailed):
             ring = codec.numbers(await self._console.ask(Command("AT+CRIS", head="+CRIS:", timeout=10)), "+CRIS:")
-            self._sessions.ring = self._sessions.ring or (len(ring) == 2 and ring[1] & 1 == 1)
+            self._note.change(ring=self._note.ring or (len(ring) == 2 and ring[1] & 1 == 1))
         self._trouble = None
 
     async def aclose(self) -> None:
@@ -181,7 +184,7 @@ class SbdDriver(SbdModem):
     def _heard(self, line: str) -> None:
         if line.startswith("SBDRING"):
             log.info("%s: a message waits at the gateway", self.name)
-            self._sessions.ring = True
+            self._note.change(ring=True, begun=self._note.begun)
             self._mail_due.set()
         elif self._sky.heard(line):
             self._look_at_sky(self.options.sky_patience)
@@ -193,7 +196,7 @@ class SbdDriver(SbdModem):
             self._check_usable()
             await self._check_sky()
             handover = await self._sessions.transmit(data)
-        if self._sessions.waiting or self._sessions.ring:
+        if self._sessions.waiting or self._note.ring:
             self._mail_due.set()
         return handover
 
@@ -216,7 +219,7 @@ class SbdDriver(SbdModem):
 
     async def _tend_mail(self) -> None:
         """Fetch what waits at the gateway: after a ring alert, after a session that told of more, and by schedule."""
-        if self._sessions.ring or self._sessions.waiting:
+        if self._note.ring or self._sessions.waiting:
             self._mail_due.set()
         while True:
             check = not await self._mail_told()
@@ -236,7 +239,7 @@ class SbdDriver(SbdModem):
 
     async def _tend(self, check: bool) -> float:
         """Sessions until nothing waits any more; seconds after which to go on."""
-        while check or self._sessions.ring or self._sessions.waiting:
+        while check or self._note.ring or self._sessions.waiting:
             if self._purse.left <= 0:
                 log.warning("%s: messages wait, but today's %d credits are spent", self.name, self._purse.limit)
                 self._mail_due.set()
@@ -245,7 +248,7 @@ class SbdDriver(SbdModem):
                 async with self._one_session:
                     self._check_usable()
                     await self._check_sky()
-                    if check or self._sessions.ring or self._sessions.waiting:  # a session of ours may have fetched it
+                    if check or self._note.ring or self._sessions.waiting:  # a session of ours may have fetched it
                         await self._collect()
                 check = False
             except NotNow as later:

@@ -26,6 +26,7 @@ from rataccess_drivers.byteline import OpenByteLine, open_byte_line
 from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite import sbd_codec as codec
 from rataccess_drivers.satellite.base import SatelliteRadio
+from rataccess_drivers.satellite.kept import SessionNote
 from rataccess_drivers.satellite.sbd_console import SbdConsole
 from rataccess_drivers.satellite.sbd_engine import Command
 from rataccess_drivers.satellite.sbd_options import SbdOptions
@@ -109,6 +110,7 @@ class SbdModem(SatelliteRadio, ABC):
         """Empty until the modem was asked."""
         self._console = SbdConsole(context.name, open_line, self._heard, self._lost)
         self._wires = Wires({"switch": options.power_switch, "sleep": options.sleep}, line_opener)
+        self._note = SessionNote(context.memory, f"driver/{context.name}/session")
         self._sky = Sky()
 
     def __repr__(self) -> str:
@@ -128,10 +130,10 @@ class SbdModem(SatelliteRadio, ABC):
 
     async def _leave_session_alone(self) -> None:
         """Where an earlier process may have left a session open, let it end: nothing may be written meanwhile."""
-        attempt = self._attempts.unfinished
-        clock = self._context.clock
-        if attempt is not None and not (clock.wall_known() and clock.wall() - attempt.begun > LEFTOVER):
+        begun, clock = self._note.begun, self._context.clock
+        if begun is not None and not (clock.wall_known() and clock.wall() - begun > LEFTOVER):
             await self._console.overhear("+SBDIX", LEFTOVER)
+        self._note.change()
 
     async def _knock(self) -> None:
         """`AT` until it is answered, for as long as a modem may take to start."""
@@ -152,6 +154,10 @@ class SbdModem(SatelliteRadio, ABC):
         await self._console.run(Command(f"AT+SBDMTA={int(self.options.ring_alerts)}"))
         with contextlib.suppress(CommandFailed):  # firmware without it is asked for the signal instead
             await self._console.run(Command("AT+CIER=1,1,1,0"))
+        with contextlib.suppress(
+            CommandFailed
+        ):  # the gateway rings for modems that are registered; a session does that too
+            await self._console.run(Command(f"AT+SBDAREG={int(self.options.ring_alerts)}"))
         answers = {}
         for verb in ("GSN", "CGMM", "CGMR"):
             with contextlib.suppress(CommandFailed):

@@ -21,7 +21,7 @@ from rataccess.driver import RadioMessage
 from rataccess.errors import CommandFailed, NotNow, PacketTooLarge, RadioSilent, RataccessError, TransportBroken
 from rataccess.transport import Handover
 from rataccess_drivers.satellite import sbd_codec as codec
-from rataccess_drivers.satellite.kept import Attempt, Attempts, Inbox, Outcome, digest
+from rataccess_drivers.satellite.kept import Attempt, Attempts, Inbox, Outcome, SessionNote, digest
 from rataccess_drivers.satellite.pace import Pace
 from rataccess_drivers.satellite.sbd_codec import Buffers, SessionResult, Verdict
 from rataccess_drivers.satellite.sbd_console import SbdConsole
@@ -44,15 +44,21 @@ class SbdSessions:
     """The sessions of one modem; `imei` is set once it is known."""
 
     def __init__(
-        self, console: SbdConsole, attempts: Attempts, inbox: Inbox, pace: Pace, clock: Clock, options: SbdOptions
+        self,
+        console: SbdConsole,
+        attempts: Attempts,
+        inbox: Inbox,
+        note: SessionNote,
+        pace: Pace,
+        clock: Clock,
+        options: SbdOptions,
     ) -> None:
         self._console = console
-        self._attempts, self._inbox, self._pace, self._clock = attempts, inbox, pace, clock
+        self._attempts, self._inbox, self._note = attempts, inbox, note
+        self._pace, self._clock = pace, clock
         self._limit, self._trust = options.session_timeout, options.trust_momsn
         self._unread: int | None = None  # MTMSN of a message that is still in the modem
         self.imei = ""
-        self.ring = False
-        """Whether a ring alert waits for its answer."""
         self.waiting = 0
         """Messages at the gateway, as last heard."""
         self.barred = ""
@@ -68,7 +74,8 @@ class SbdSessions:
             self._settle(attempt, now)
         if now.mo_present:
             await self._clear(0)
-        self.ring, self.waiting = self.ring or now.ring, now.waiting
+        self._note.change(ring=self._note.ring or now.ring)
+        self.waiting = now.waiting
         if now.mt_present:
             self._unread = now.mtmsn
             with contextlib.suppress(NotNow):
@@ -186,13 +193,15 @@ class SbdSessions:
 
     async def _session(self) -> SessionResult:
         """Open a session and wait until it is over; what it brought is fetched."""
-        verb = "AT+SBDIXA" if self.ring else "AT+SBDIX"
+        verb = "AT+SBDIXA" if self._note.ring else "AT+SBDIX"
+        self._note.change(begun=self._clock.wall())
         done = await self._console.run(Command(verb, timeout=self._limit, head="+SBDIX"), session=True)
         result = next((each for each in map(codec.session_result, done.lines) if each is not None), None)
         if result is None:
             raise CommandFailed(f"{self._console.name}: the result of a session cannot be read: {done.lines}")
-        if codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED:
-            self.ring = False
+        over = codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED
+        self._note.change(ring=self._note.ring and not over)
+        if over:
             self.waiting = max(0, result.mt_queued)
         if result.mt_status == codec.MT_RECEIVED:
             self._unread = result.mtmsn
