@@ -169,6 +169,9 @@ async def test_status_of_what_stands_in_the_way(world: World) -> None:
             (line, _) = await world.terminal.ask("AT+SBDLOE")
             assert 90 < int(line.split(",")[1]) <= 100
         off()
+    world.gateway.of(USUAL_IMEI).barred = True
+    assert (await world.session())[0] == 15
+    world.gateway.of(USUAL_IMEI).barred = False
     await world.terminal.ask("AT*R0")
     assert (await world.session())[0] == 34
     await world.terminal.ask("AT*R1")

@@ -17,7 +17,9 @@ from rataccess_hil.satellite.sbd_core import SbdModem
 from rataccess_hil.satellite.sbd_state import USUAL_STATUS, Break
 
 
-class _Wall:
+class Wall:
+    """A date, and no more."""
+
     def wall(self) -> float:
         return 1_767_225_600.0
 
@@ -32,7 +34,7 @@ class Bench:
     """A modem and its gateway, both without a loop."""
 
     def __init__(self, bars: int = 5, **options: Any) -> None:
-        self.gateway = IridiumGateway(clock=_Wall())
+        self.gateway = IridiumGateway(clock=Wall())
         self.sky = Sky(bars)
         self.modem = SbdModem(
             self.gateway,

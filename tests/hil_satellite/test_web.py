@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlencode
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rataccess.clock import LoopClock
 from rataccess_hil.satellite import IridiumGateway, Location, MoMessage
@@ -181,3 +183,31 @@ async def test_cloudloop_takes_both_kinds_over_http() -> None:
         assert await call("DoSendImtMessage", message=data, thing="wrong") == 404
         assert await call("DoSendNothing") == 404
     assert [(len(each.payload), each.topic) for each in gateway.of(IMEI).queue] == [(5000, 244), (2, None)]
+
+
+@settings(max_examples=40)
+@given(
+    st.text(max_size=30),
+    st.sampled_from(["application/json", "application/x-www-form-urlencoded", ""]),
+    st.binary(max_size=60),
+)
+def test_any_request_is_answered(path: str, kind: str, body: bytes) -> None:
+    web = WebMt(IridiumGateway(clock=LoopClock()))
+    for target in (f"/{path}", "/rockblock/MT", f"/Data/DoSendImtMessage?{path}"):
+        assert web.handle(Request("POST", target, kind, body)).status in (200, 400, 401, 404)
+
+
+async def test_noise_is_no_request() -> None:
+    async with HttpServer(lambda request: Response(200)) as server, asyncio.timeout(10):
+        for noise in (
+            b"",
+            b"GET\r\n\r\n",
+            b"\x00\xff\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        ):
+            reader, writer = await asyncio.open_connection(*server.address)
+            writer.write(noise)
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()

@@ -73,6 +73,7 @@ class Subscription:
     """The last one given out."""
     location: Location | None = None
     barred: bool = False
+    """Access denied: its sessions end with MO status 15."""
     ring: Callable[[], None] | None = None
     """How the constellation calls it; a ring that it does not hear is lost."""
     credits: int = 0

@@ -70,6 +70,8 @@ def _try(modem: SbdModem, number: int) -> Air:
     length = modem.draw(modem.timings.session if modem.bars() >= 3 else modem.timings.weak_session)
     modem.buffers.mt = None
     yield from _air(modem, length * 0.35)
+    if modem.gateway.of(modem.imei).barred:
+        raise Dropped(15)
     _break(plan, Step.BEFORE_MO)
     if modem.buffers.mo is not None:
         modem.gateway.take_mo(modem.imei, number, modem.buffers.mo)
