@@ -19,6 +19,8 @@ from rataccess_drivers.lora.transceiver import TransceiverOptions
 _QUICK_LOOKS = 5
 """Most commands are done before the next SPI transfer can be set up."""
 _STEP = 0.0005
+_FALL_ASLEEP = 0.001
+"""Seconds: for 500 us the chip must be left alone (13.1.1)."""
 _BUSY_LIMIT = 0.1
 """Seconds.  The longest is a wake-up or calibration of 3.5 ms (table 8-3), and the start of a TCXO."""
 SX127X_VERSION_REGISTER, SX127X_VERSIONS = 0x42, (0x12, 0x22)
@@ -40,7 +42,7 @@ class Sx126x(SpiTransceiver):
         self._tcxo = options.tcxo_volts or 0.0
         if self._tcxo and self._tcxo not in commands.TCXO_VOLTS:
             raise ConfigurationError(f"tcxo_volts is {self._tcxo}; allowed: 0 and {sorted(commands.TCXO_VOLTS)}")
-        self.startup = 0.001 + (options.tcxo_delay if self._tcxo else 0.0)
+        self.startup = 0.004 + (options.tcxo_delay if self._tcxo else 0.0)
         self._image_band = b""
         self._inverted_iq = False
         self._asleep = False
@@ -117,8 +119,11 @@ class Sx126x(SpiTransceiver):
         if self._tcxo:
             code = commands.TCXO_VOLTS[self._tcxo]
             await self._do(Op.SET_TCXO, bytes((code,)) + commands.ticks(self.options.tcxo_delay))
+        await self._do(
+            Op.CLEAR_ERRORS, b"\0\0"
+        )  # with a TCXO the oscillator has failed to start before it had its supply
         await self._do(Op.CALIBRATE, bytes((commands.CALIBRATE_ALL,)))
-        await self._do(Op.CLEAR_ERRORS, b"\0\0")
+        await self._check_oscillator()
         await self._do(Op.SET_REGULATOR, bytes((bool(self.options.dc_dc),)))
         await self._do(Op.SET_DIO2_SWITCH, bytes((bool(self.options.dio2_rf_switch),)))
         await self._do(Op.SET_PACKET_TYPE, bytes((commands.LORA,)))
@@ -127,6 +132,15 @@ class Sx126x(SpiTransceiver):
         await self._write(Reg.RX_GAIN, bytes((commands.RX_GAIN_BOOSTED,)))
         if self._amplifier is commands.LARGE:
             await self._change(Reg.TX_CLAMP, 0x1E, on=True)  # 15.2: antennas that do not match
+
+    async def _check_oscillator(self) -> None:
+        await self._do(Op.SET_STANDBY, bytes((commands.STANDBY_XOSC,)))
+        errors = int.from_bytes(await self._ask(Op.GET_ERRORS, 2), "big")
+        await self._do(Op.CLEAR_ERRORS, b"\0\0")
+        await self._do(Op.SET_STANDBY, bytes((commands.STANDBY_RC,)))
+        if errors & commands.OSCILLATOR_FAILED:
+            wrong = f"not {self._tcxo} V, or there is a crystal" if self._tcxo else "and the board has a TCXO"
+            raise RadioSilent(f"the oscillator of {self.name} does not start: set tcxo_volts ({wrong})")
 
     # --- one operation ------------------------------------------------------------------------------------------------
 
@@ -149,10 +163,10 @@ class Sx126x(SpiTransceiver):
         self._inverted_iq = inverted_iq
 
     def _wake(self) -> None:
-        """A sleeping chip keeps its busy line high until chip select has fallen (8.3.1)."""
-        if self._asleep and self._wires.busy:
+        """A sleeping chip wakes when chip select falls, and takes no command before its busy line is low again (8.3.1)."""
+        if self._asleep:
             self._wires.transfer(bytes((Op.GET_STATUS, 0)))
-        self._asleep = False
+            self._asleep = False
 
     async def _load(self, data: bytes, modulation: Modulation, power_dbm: int) -> None:
         config, power = commands.pa(self._amplifier, power_dbm)
@@ -217,6 +231,7 @@ class Sx126x(SpiTransceiver):
         await self._do(Op.SET_STANDBY, bytes((commands.STANDBY_RC,)))
         await self._do(Op.SET_SLEEP, bytes((commands.WARM_SLEEP,)))
         self._asleep = True
+        await asyncio.sleep(_FALL_ASLEEP)
 
     def _stop(self, wires: Wires) -> None:
         if not wires.busy:

@@ -91,6 +91,8 @@ IRQS: dict[int, Irq] = {
 }
 """Table 13-29."""
 ON_DIO1 = sum(IRQS)
+OSCILLATOR_FAILED = 1 << 5
+"""Of GetDeviceErrors (table 13-85)."""
 KEPT = ON_DIO1 | PREAMBLE | HEADER
 
 TCXO_VOLTS = {1.6: 0, 1.7: 1, 1.8: 2, 2.2: 3, 2.4: 4, 2.7: 5, 3.0: 6, 3.3: 7}

@@ -50,7 +50,7 @@ class Transceiver(ABC):
     """dBm at the chip's pin.  Powers outside of the range are brought into it."""
     highest_power: int
     """dBm."""
-    startup: float = 0.001
+    startup: float = 0.004
     """Seconds from a call of `receive` or `transmit` to the antenna, about: SPI, oscillator."""
 
     def __init__(self) -> None:

@@ -27,6 +27,13 @@ async def test_a_tcxo_needs_its_supply() -> None:
     assert chip.violations == []
 
 
+@pytest.mark.parametrize("volts", [None, 1.6])
+async def test_a_tcxo_without_its_supply_is_named(volts: float | None) -> None:
+    chip = VirtualSx1262(Ether(1), tcxo=True, tcxo_volts=1.8)
+    with pytest.raises(RadioSilent, match="tcxo_volts"):
+        await transceiver("sx1262", chip, tcxo_volts=volts).open()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_external_switches_follow_what_is_done(kind: str) -> None:
     lines: dict[str, Any] = {"tx_enable": ChipLine(line="tx_enable"), "rx_enable": ChipLine(line="rx_enable")}

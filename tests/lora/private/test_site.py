@@ -38,7 +38,8 @@ async def test_there_and_back(kinds: tuple[str, str]) -> None:
         assert frame[:3] == b"RA\x01"
         kind, name, data, told = cbor2.loads(frame[3:])
         assert (kind, name, data) == ("lora", "2a0005", SOLUTION + b"hello")
-        assert told == {"room": node.message_hints.mtu, "unasked": True}
+        assert (told["room"], told["unasked"]) == (node.message_hints.mtu, True)
+        assert told["heard_at"] == pytest.approx(site.clock.wall(), abs=1)
         site.solution.say(answer(5, SOLUTION + b"answer"))
         async with asyncio.timeout(10):
             assert await node.receive_message() == message(SOLUTION + b"answer")

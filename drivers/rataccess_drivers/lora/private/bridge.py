@@ -66,6 +66,7 @@ class Bridge:
         self.counters: Counter[str] = Counter()
         """What came in from the services or nodes and was dropped, by reason."""
         self._plan = plan(settings)
+        self._clock = clock
         self._ledger = self._plan.ledger(memory or Forgetful(), "driver/bridge/airtime", clock)
         self._radio = open_transceiver(settings.transceiver, "bridge", open_spi=open_spi, open_gpio=open_gpio)
         self._chance = chance or random.Random()
@@ -145,7 +146,8 @@ class Bridge:
             self.counters["packets for no service"] += 1
             return
         network, room = self.settings.network, self._plan.mtu
-        frame = to_service(network, event.address, event.data, room=room, unasked=event.always)
+        heard_at = self._clock.wall() if self._clock.wall_known() else None
+        frame = to_service(network, event.address, event.data, room=room, unasked=event.always, heard_at=heard_at)
         self._waiting.append((service, frame))
         self._news.set()
 

@@ -19,9 +19,15 @@ def node_name(network: int, address: int) -> str:
     return f"{network:02x}{address:04x}"
 
 
-def to_service(network: int, address: int, data: bytes, *, room: int, unasked: bool) -> bytes:
-    """A packet of a node; `room` is the largest packet back, `unasked` whether the node always listens."""
-    told = {"room": room, "unasked": unasked}
+def to_service(
+    network: int, address: int, data: bytes, *, room: int, unasked: bool, heard_at: float | None = None
+) -> bytes:
+    """A packet of a node; `room` is the largest packet back, `unasked` whether the node always listens, `heard_at` when the
+    packet came (seconds since 1970), where that is known.
+    """
+    told: dict[str, object] = {"room": room, "unasked": unasked}
+    if heard_at is not None:
+        told["heard_at"] = heard_at
     return HEAD + encode([KIND, node_name(network, address), data, told])
 
 
