@@ -19,7 +19,7 @@ from rataccess.objects import Service
 
 DevEui = Annotated[str | None, typer.Option("--deveui", help="LoRaWAN's DevEUI: 16 hexadecimal digits.")]
 Imei = Annotated[str | None, typer.Option("--imei", help="The satellite modem's IMEI: 15 digits.")]
-Lora = Annotated[str | None, typer.Option("--lora", help="The address in private LoRa, in hexadecimal.")]
+Lora = Annotated[str | None, typer.Option("--lora", help="Network and address in private LoRa, such as 2a0005.")]
 Notecard = Annotated[str | None, typer.Option("--notecard", help="The Notecard's id.")]
 _NONE = "none"
 

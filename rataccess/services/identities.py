@@ -14,7 +14,7 @@ _SEPARATORS = re.compile(r"[:\-\s]")
 KINDS = {
     "deveui": "16 hexadecimal digits",
     "imei": "15 digits",
-    "lora": "1 to 16 hexadecimal digits: the address in private LoRa",
+    "lora": "1 to 16 hexadecimal digits: network and address in private LoRa, such as 2a0005",
     "notecard": "1 to 64 printable characters without blanks: product and device",
 }
 """Each kind, and what its names look like."""

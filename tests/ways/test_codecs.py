@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rataccess.errors import ObjectError
 from rataccess.services.ways import directip, events, forwarder, frames, posted
+from rataccess_drivers.lora.private import relay
 from tests.ways.corpora import corpus
 
 few = settings(max_examples=50)
@@ -158,6 +159,16 @@ def test_anything_is_read_or_refused(data: bytes) -> None:
 def test_relay_frames_hold_what_was_put_in(kind: str, name: str, data: bytes, told: dict[str, Any]) -> None:
     frame = frames.RelayFrame(kind, name.lower(), data, told)
     assert frames.decode(frames.encode(frame)) == frame
+
+
+def test_the_bridge_of_private_lora_speaks_the_same_frames() -> None:
+    frame = frames.decode(relay.to_service(42, 5, b"\x20packet", room=120, unasked=True))
+    assert (frame.kind, frame.name, frame.data) == ("lora", "2a0005", b"\x20packet")
+    assert frame.told == {"room": 120, "unasked": True}
+    assert relay.from_service(frames.encode(frames.RelayFrame("lora", frame.name, b"\xa0answer")), 42) == (
+        5,
+        b"\xa0answer",
+    )
 
 
 # --- network servers --------------------------------------------------------------------------------------------------

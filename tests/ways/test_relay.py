@@ -123,3 +123,25 @@ async def test_packets_for_the_other_service_go_there_and_its_answers_come_back(
             assert running.counters["packets passed on to the other service"] == 1
             way._answered(frames.encode(frames.RelayFrame("imei", "1", b"x")), None)
             assert running.counters["answers that nobody asked for"] == 1
+
+
+async def test_the_other_service_may_have_no_address_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = WaysWorld(
+        tmp_path, '[[ways]]\nkind = "semtech"\nname = "farm"\nhost = "127.0.0.1"\nport = 0\nother = "later.invalid:1"\n'
+    )
+    loop, found = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
+
+    async def nobody(*_: Any, **__: Any) -> Any:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(loop, "getaddrinfo", nobody)
+    async with world.running() as running:
+        way, airway = running.way("farm"), Airway("farm", "deveui", NAMES["deveui"], "lorawan", 51)
+        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+        await until(way._linking.done)
+        monkeypatch.setattr(loop, "getaddrinfo", lambda host, *rest, **more: found("127.0.0.1", *rest, **more))
+        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+        await until(way._linking.done)
+        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+        assert running.counters["packets that did not reach the other service"] == 2
+        assert running.counters["packets passed on to the other service"] == 1

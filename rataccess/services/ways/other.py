@@ -7,6 +7,8 @@ write to the socket must not have us send what costs.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import abstractmethod
 from collections import OrderedDict
 from typing import Any
@@ -18,6 +20,8 @@ from rataccess.services.sockets import host_and_port
 from rataccess.services.ways.base import Surroundings, WayIn
 from rataccess.services.ways.frames import RelayFrame, decode, encode
 from rataccess.services.ways.udp import UdpSocket
+
+logger = logging.getLogger("rataccess.services.ways")
 
 MOST_KEPT = 4096
 """Devices of the other service that are remembered for its answers."""
@@ -32,6 +36,7 @@ class WayForBoth(WayIn):
         super().__init__(name, around)
         self._other = None if other is None else host_and_port(other)
         self._link: UdpSocket | None = None
+        self._linking: asyncio.Task[None] | None = None
         self._asked: OrderedDict[tuple[str, str], tuple[Airway, int]] = OrderedDict()
 
     @property
@@ -50,15 +55,23 @@ class WayForBoth(WayIn):
     async def _open(self) -> None:
         """See `WayIn`; a kind's own begins with this."""
         if self._other is not None:
-            link = UdpSocket(self._answered, self._met)
-            try:
-                await link.connected(*self._other)
-            except WayBroken as error:  # its name cannot be resolved now: looked up with the next packet that is for it
-                self.last_error = str(error)
-                return
+            await self._link_up(*self._other)
+
+    async def _link_up(self, host: str, port: int) -> None:
+        link = UdpSocket(self._answered, self._met)
+        try:
+            await link.connected(host, port)
+        except WayBroken as error:  # its name has no address now: looked up with the next packet that is for it
+            self.last_error = str(error)
+            logger.warning("way %s: the other service at %s", self.name, error)
+        else:
             self._link = link
 
     async def _close(self) -> None:
+        linking, self._linking = self._linking, None
+        if linking is not None:
+            linking.cancel()
+            await asyncio.wait({linking})
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -85,6 +98,8 @@ class WayForBoth(WayIn):
         frame = encode(RelayFrame(airway.kind, airway.name, data, told))
         if self._link is None or not self._link.send(frame):
             self._count("packets that did not reach the other service")
+            if self._link is None and self._other is not None and (self._linking is None or self._linking.done()):
+                self._linking = asyncio.create_task(self._link_up(*self._other), name=f"way {self.name} other")
             return
         self._count("packets passed on to the other service")
         self._asked[airway.kind, airway.name] = airway, MOST_ANSWERS
