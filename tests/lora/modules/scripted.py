@@ -45,7 +45,7 @@ WIO: dict[str, Reply] = {
         "+ID: DevEui, AC:1F:09:FF:FE:00:11:22",
         "+ID: AppEui, 00:00:00:00:00:00:00:01",
     ],
-    r"AT\+JOIN": [
+    r"AT\+JOIN(?:=FORCE)?": [
         "+JOIN: Start",
         "+JOIN: NORMAL",
         "+JOIN: Network joined",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +28,22 @@ EXAMPLES = [text for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) i
 def test_examples_can_be_read(example: str) -> None:
     configuration = parse(BASE + example, source="docs/lora.md", environ={})
     for name, link in configuration.links.items():
-        check_options(link.options, registry.driver(link.driver).options_type, f"links.{name}.options")
+        options = {**_shared_options(link.driver), **link.options}
+        check_options(options, registry.driver(link.driver).options_type, f"links.{name}.options")
         transport = registry.transport(link.transport)
         check_options(link.transport_options, transport.options_type, f"links.{name}.transport_options")
         assert link.budget is None or link.budget.unit is transport.unit
+
+
+def _shared_options(driver: str) -> dict[str, Any]:
+    """Options that one example shows for others of that driver."""
+    if driver not in ("lora_private", "lorawan_chip"):
+        return {}
+    found: dict[str, Any] = {}
+    for example in EXAMPLES:
+        for link in tomllib.loads(example)["links"].values():
+            found |= link.get("options", {}) if link["driver"] == driver else {}
+    return found
 
 
 def test_each_driver_has_an_example() -> None:

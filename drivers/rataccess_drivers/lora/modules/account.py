@@ -61,6 +61,8 @@ class AirtimeAccount:
 
     def spend(self, milliseconds: int) -> None:
         """Something was sent."""
+        if milliseconds <= 0:
+            return
         self._spent.append((self._clock.monotonic(), milliseconds))
         self._forget()
         if self._clock.wall_known():

@@ -25,8 +25,8 @@ class Command:
     """Where set, values and refusals of other commands (`+NAME: ...`) are not meant."""
     expect: re.Pattern[str] | None = None
     """What a value must look like; others are not meant."""
-    starts: bool = False
-    """Whether `DONE` counts only after `STARTED`: one may be left from the command before."""
+    after: Kind | None = None
+    """What must have come before `ends` count: some may be left from the command before."""
     first: float = 5.0
     """Seconds until the first sign of an answer."""
     limit: float = 5.0
@@ -52,7 +52,8 @@ class Transaction:
         self.over = False
         self.refusal: Event | None = None
         self.restarted = False
-        self._echoed = self._started = False
+        self._echoed = False
+        self._begun = command.after is None
 
     def take(self, event: Event) -> None:
         """One more line."""
@@ -81,10 +82,8 @@ class Transaction:
             case Kind.REFUSED:
                 self.refusal = event
                 return True
-            case Kind.STARTED:
-                self._started = True
-            case Kind.DONE if command.starts and not self._started:
-                return False
+            case Kind.ALREADY:  # some say it without saying that they begin
+                return event.kind in command.ends
             case Kind.BOOTED if Kind.BOOTED not in command.ends:
                 self.restarted = True
                 return True
@@ -92,7 +91,8 @@ class Transaction:
                 found = command.expect.search(event.value or event.line)
                 self.match = found or self.match
                 return found is not None and event.kind in command.ends
-        return event.kind in command.ends
+        self._begun = self._begun or event.kind is command.after
+        return self._begun and event.kind in command.ends
 
     def has(self, *kinds: Kind) -> bool:
         """Whether one of these has come."""

@@ -61,6 +61,8 @@ class Configuration:
         self._join_eui = ""
         self.changed = False
         """Whether anything was written since the module last kept its settings."""
+        self.renewed = False
+        """Whether something was written that a session does not outlive: region, mode, DevEUI or JoinEUI."""
 
     def wanted(self) -> dict[str, str]:
         """Value of each setting that the options care for."""
@@ -123,6 +125,7 @@ class Configuration:
                 raise AttachFailed(f"{self._name}: {setting.name} is still {again} after it was set to {word}")
 
     async def _write(self, setting: Setting, word: str) -> None:
+        self.renewed = self.renewed or setting.name in ("mode", "region", "activation", "dev_eui", "join_eui")
         for command in setting.tell(word):
             answer = await self._module.run(command)
             self.changed = True

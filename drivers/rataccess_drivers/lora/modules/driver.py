@@ -15,7 +15,7 @@ from typing import Any
 
 from rataccess.clock import EARLIEST_PLAUSIBLE
 from rataccess.driver import Allowance, DriverContext, RadioMessage
-from rataccess.errors import Closed, DriverError, PacketTooLarge, RataccessError, TransportBroken
+from rataccess.errors import Closed, DriverError, NotNow, PacketTooLarge, RataccessError, TransportBroken
 from rataccess.lorawan.airtime import Modulation
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints
@@ -24,10 +24,10 @@ from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.lora.modules import rak3172, rn2483, wio_e5
 from rataccess_drivers.lora.modules.account import FRAME_OVERHEAD
 from rataccess_drivers.lora.modules.commands import Transaction
-from rataccess_drivers.lora.modules.events import Event, Why
+from rataccess_drivers.lora.modules.events import Event, Kind, Why
 from rataccess_drivers.lora.modules.options import Confirmed, DateOrder, ModuleOptions
 from rataccess_drivers.lora.modules.radio import log
-from rataccess_drivers.lora.modules.refusals import uplink_error
+from rataccess_drivers.lora.modules.refusals import BUSY, uplink_error
 from rataccess_drivers.lora.modules.session import ModuleSession
 
 RESPONSE_TIME = 3.0
@@ -126,9 +126,9 @@ class ModuleDriver(ModuleSession):
             answer = await self._transmit(message, confirmed=self._confirmed)
             if answer.refusal is not None:
                 await self._refuse(answer.refusal, size)
-            handover = self._outcome(answer, size)
-            await self._after_uplink()
-            return handover
+            acknowledged = self._outcome(answer)
+            reference = await self._after_uplink()
+            return Handover(reference) if acknowledged else None
 
     def _check_usable(self) -> None:
         if not self._open:
@@ -139,6 +139,7 @@ class ModuleDriver(ModuleSession):
     async def _transmit(self, message: RadioMessage, *, confirmed: bool) -> Transaction:
         """Tell the module to send; `TransportBroken` where it is not known whether it did."""
         *before, sending = self.profile.uplink(message.port, message.data.hex().upper(), confirmed)
+        times = 1
         try:
             for command in before:
                 await self.obey(command)
@@ -146,11 +147,14 @@ class ModuleDriver(ModuleSession):
             if answer.refusal is not None and answer.refusal.why is Why.PAUSED and self.profile.resume is not None:
                 await self.obey(self.profile.resume)
                 answer = await self.run(sending)
+            times = _transmissions(answer)
         except Closed:
             raise
         except DriverError as error:
             self.lose(f"what became of an uplink is not known: {error}")
             raise TransportBroken(f"{self.name}: what became of an uplink is not known: {error}") from error
+        finally:  # also where nobody waits for the outcome any more
+            self._account.spend(times * self._hints.tariff.units(len(message.data)))
         return answer
 
     async def _refuse(self, refusal: Event, size: int) -> None:
@@ -169,16 +173,18 @@ class ModuleDriver(ModuleSession):
             self._account.shut(getattr(error, "retry_after", 0.0))
         raise error
 
-    def _outcome(self, answer: Transaction, size: int) -> Handover | None:
+    def _outcome(self, answer: Transaction) -> bool:
+        """Whether the network has acknowledged it; raises `NotNow` where it was not sent."""
         self._uplinks += 1
-        self._account.spend(self._hints.tariff.units(size))
         if not self._confirmed:
-            return None
+            if answer.has(Kind.FAILED):
+                raise NotNow(f"{self.name}: the module says that it could not send", BUSY)
+            return False
         if not answer.has(*self.profile.acked):
             self._miss()
-            return None
+            return False
         self._unacknowledged = 0
-        return Handover(f"uplink {self._uplinks}")
+        return True
 
     def _miss(self) -> None:
         """One more confirmed uplink without an acknowledgement; many of them mean that the session is dead."""
@@ -188,9 +194,12 @@ class ModuleDriver(ModuleSession):
             self._rejoin = True
             self.lose(f"the last {self._unacknowledged} confirmed uplinks were not acknowledged")
 
-    async def _after_uplink(self) -> None:
-        """What is asked once the outcome is known; nothing of it may spoil that."""
+    async def _after_uplink(self) -> str:
+        """What is asked once the outcome is known, and may not spoil it; the uplink's number, for logs."""
+        reference = f"uplink {self._uplinks}"
         try:
+            if self.profile.ask_counter is not None and (told := await self.ask(self.profile.ask_counter)) is not None:
+                reference = f"uplink counter {told}"
             await self._learn_limits()
             if self.options.sleep and not self._pending:
                 await self._rest()
@@ -198,6 +207,7 @@ class ModuleDriver(ModuleSession):
             log.warning("%s: after an uplink: %s", self.name, error)
         if self._pending and self._joined and self.options.fetch_pending and self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch_pending(), name=f"rataccess {self.name} downlinks")
+        return reference
 
     async def _rest(self) -> None:
         command, port = self.profile.rest, self._port
@@ -220,7 +230,6 @@ class ModuleDriver(ModuleSession):
                     answer = await self._transmit(RadioMessage(b"", 1), confirmed=False)
                     if answer.refusal is not None:
                         return
-                    self._account.spend(self._hints.tariff.units(0))
                     await self._learn_limits()
         except RataccessError as error:
             log.warning("%s: what the network still holds was not fetched: %s", self.name, error)
@@ -262,6 +271,13 @@ class Rn2483Driver(ModuleDriver):
     """Microchip RN2483 and RN2903."""
 
     profile = rn2483.RN2483
+
+
+def _transmissions(answer: Transaction) -> int:
+    """How often an uplink went out, as far as the module tells; 0 where it was refused."""
+    if answer.refusal is not None:
+        return 0
+    return max((event.number or 1 for event in answer.events if event.kind is Kind.NOT_ACKED), default=1)
 
 
 def _bitrate(modulation: Modulation) -> float:

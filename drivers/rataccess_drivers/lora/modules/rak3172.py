@@ -59,7 +59,7 @@ BANDS = {
 def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
     ends = {Kind.ACKED, Kind.NOT_ACKED} if confirmed else {Kind.SENT, Kind.ACKED, Kind.NOT_ACKED}
     limit = 180.0 if confirmed else 30.0  # eight transmissions with two windows each, at the slowest data rate
-    return (Command(f"AT+SEND={port}:{digits}", frozenset(ends), f"AT+SEND={port}:...", first=5.0, limit=limit),)
+    return (Command(f"AT+SEND={port}:{digits}", frozenset(ends), f"AT+SEND={port}:...", after=Kind.OK, limit=limit),)
 
 
 def _ask(name: str, expect: str) -> Command:
@@ -99,7 +99,7 @@ RAK3172 = Profile(
     ),
     ask_dev_eui=_ask("DEVEUI", r"^([0-9A-Fa-f]{16})$"),
     # No second attempt by the module itself: back-off is ours, and known to supervision.
-    join=Command("AT+JOIN=1:0:8:0", frozenset({Kind.JOINED, Kind.JOIN_FAILED}), first=5.0, limit=60.0),
+    join=Command("AT+JOIN=1:0:8:0", frozenset({Kind.JOINED, Kind.JOIN_FAILED}), after=Kind.OK, limit=60.0),
     uplink=_uplink,
     ask_data_rate=_ask("DR", r"^(\d{1,2})$"),
     key=lambda key: order(f"AT+APPKEY={key}", "APPKEY", shown="AT+APPKEY=..."),

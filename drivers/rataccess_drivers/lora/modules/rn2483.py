@@ -44,7 +44,7 @@ def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
     kind = "cnf" if confirmed else "uncnf"
     limit = 180.0 if confirmed else 30.0  # eight transmissions with two windows each, at the slowest data rate
     ends = frozenset({Kind.SENT, Kind.DOWNLINK, Kind.FAILED})
-    return (Command(f"mac tx {kind} {port} {digits}", ends, f"mac tx {kind} {port} ...", first=5.0, limit=limit),)
+    return (Command(f"mac tx {kind} {port} {digits}", ends, f"mac tx {kind} {port} ...", after=Kind.OK, limit=limit),)
 
 
 def _sub_band(word: str) -> Sequence[Command]:
@@ -87,7 +87,7 @@ RN2483 = Profile(
         _setting("data_rate", "dr", r"^(\d{1,2})$"),
     ),
     ask_dev_eui=_ask("mac get deveui", EUI),
-    join=Command("mac join otaa", frozenset({Kind.JOINED, Kind.JOIN_FAILED}), first=5.0, limit=60.0),
+    join=Command("mac join otaa", frozenset({Kind.JOINED, Kind.JOIN_FAILED}), after=Kind.OK, limit=60.0),
     uplink=_uplink,
     ask_data_rate=_ask("mac get dr", r"^(\d{1,2})$"),
     key=lambda key: order(f"mac set appkey {key}", shown="mac set appkey ..."),

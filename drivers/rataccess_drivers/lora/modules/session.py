@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from rataccess.driver import Bearer, DriverContext, RadioStatus, Recovery
 from rataccess.errors import AttachFailed, CommandFailed, RadioSilent, WrongRadio
 from rataccess_drivers.byteline import OpenByteLine
 from rataccess_drivers.gpio import OpenLine
-from rataccess_drivers.lora.modules.account import AirtimeAccount, JoinBackoff
+from rataccess_drivers.lora.modules.account import JOIN_REQUEST, AirtimeAccount, JoinBackoff
 from rataccess_drivers.lora.modules.commands import Transaction
 from rataccess_drivers.lora.modules.configuring import Configuration
 from rataccess_drivers.lora.modules.events import Kind, Why
@@ -142,7 +143,8 @@ class ModuleSession(ModuleRadio, ABC):
         joined = not self._rejoin and await self._is_joined()
         if self._stale:
             await self._configuration.apply(joined=joined)
-            joined = joined and await self._is_joined()
+            self._rejoin = self._rejoin or self._configuration.renewed
+            joined = joined and not self._rejoin
         self._stale = False
         if not joined:
             await self._join()
@@ -152,7 +154,7 @@ class ModuleSession(ModuleRadio, ABC):
         self._begin()
 
     def _begin(self) -> None:
-        self._rejoin = False
+        self._rejoin = self._configuration.renewed = False
         self._unacknowledged = 0
         self._joined = True
         self._detail = f"{self.model} has joined as {self.dev_eui or 'itself'}"
@@ -197,6 +199,9 @@ class ModuleSession(ModuleRadio, ABC):
         if answer.refusal is not None and answer.refusal.why is Why.PAUSED and self.profile.resume is not None:
             await self.obey(self.profile.resume)
             answer = await self.run(command)
+        if answer.refusal is None and not answer.has(Kind.ALREADY):
+            fastest = self.region.data_rates[max(self.region.join_data_rates)]
+            self._account.spend(math.ceil(1000 * fastest.time_on_air(JOIN_REQUEST)))
         return answer
 
     def _join_backoff(self) -> float:

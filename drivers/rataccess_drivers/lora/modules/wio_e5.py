@@ -61,7 +61,13 @@ def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
     name = "CMSGHEX" if confirmed else "MSGHEX"
     limit = 180.0 if confirmed else 30.0  # eight transmissions with two windows each, at the slowest data rate
     sending = Command(
-        f'AT+{name}="{digits}"', frozenset({Kind.DONE}), f'AT+{name}="..."', name, starts=True, first=5.0, limit=limit
+        f'AT+{name}="{digits}"',
+        frozenset({Kind.DONE}),
+        f'AT+{name}="..."',
+        name,
+        after=Kind.STARTED,
+        first=5.0,
+        limit=limit,
     )
     return (_tell("PORT", f"AT+PORT={port}"), sending)
 
@@ -111,8 +117,10 @@ WIO_E5 = Profile(
         Setting("data_rate", _ask("DR", "AT+DR", r"\bDR(\d{1,2})\b"), lambda word: (_tell("DR", f"AT+DR=DR{word}"),)),
     ),
     ask_dev_eui=_ask("ID", "AT+ID", r"(?i)DevEui,? ?([0-9A-Fa-f:]{16,23})"),
-    join=Command("AT+JOIN", frozenset({Kind.DONE, Kind.ALREADY}), name="JOIN", starts=True, first=5.0, limit=60.0),
-    rejoin=Command("AT+JOIN=FORCE", frozenset({Kind.DONE}), name="JOIN", starts=True, first=5.0, limit=60.0),
+    join=Command(
+        "AT+JOIN", frozenset({Kind.DONE, Kind.ALREADY}), name="JOIN", after=Kind.STARTED, first=5.0, limit=60.0
+    ),
+    rejoin=Command("AT+JOIN=FORCE", frozenset({Kind.DONE}), name="JOIN", after=Kind.STARTED, first=5.0, limit=60.0),
     uplink=_uplink,
     ask_data_rate=_ask("DR", "AT+DR", r"\bDR(\d{1,2})\b"),
     key=lambda key: _tell("KEY", f'AT+KEY=APPKEY,"{key}"', shown='AT+KEY=APPKEY,"..."'),
