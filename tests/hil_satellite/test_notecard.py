@@ -15,7 +15,7 @@ from smbus2 import i2c_msg
 
 from rataccess.clock import LoopClock
 from rataccess_hil.memory_port import MemoryPort
-from rataccess_hil.satellite.notecard import I2C_ADDRESS, VirtualNotecard, VirtualSmbus, line
+from rataccess_hil.satellite.notecard import I2C_ADDRESS, NotecardModel, VirtualNotecard, VirtualSmbus, line
 from tests.hil_satellite.terminal import Terminal
 
 objects = st.dictionaries(
@@ -148,6 +148,18 @@ def test_speaks_over_smbus() -> None:
     with pytest.raises(OSError, match="closed"):
         bus.read_byte(I2C_ADDRESS)
     assert card.controls.stats()["nacks"] == 3
+
+
+def test_may_refuse_to_listen_while_busy() -> None:
+    now = [0.0]
+    card = VirtualNotecard(clock=_Wall(), monotonic=lambda: now[0], model=NotecardModel(nacks_when_busy=True))
+    bus = card.smbus()
+    write(bus, b'{"req":"card.version"}\n')
+    with pytest.raises(OSError, match="Remote I/O"):
+        write(bus, b"\n")
+    assert take(bus, 0) == (0, b""), "reading is no trouble"
+    now[0] += 1
+    assert b"NOTE-NBGL" in drain(bus, now)
 
 
 async def test_is_used_from_a_thread() -> None:

@@ -43,6 +43,8 @@ class NotecardModel:
     """Bytes of such a packet besides the note (unverified)."""
     burst: int = 600
     """Bytes that its interrupt buffer takes without a pause of 200 ms; what is more is lost."""
+    nacks_when_busy: bool = False
+    """Whether what is written over I2C while a request is worked on is not acknowledged."""
     needs_compact: bool = True
     """Whether note.add over NTN alone is refused without a compact template that has a port."""
 

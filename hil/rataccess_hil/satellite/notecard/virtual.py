@@ -136,7 +136,8 @@ class VirtualNotecard:
     def i2c_write(self, data: bytes) -> None:
         """See `Endpoint.i2c_write`."""
         with self._lock:
-            self._acknowledge()
+            busy = self.core.model.nacks_when_busy and bool(data) and data[0] != 0
+            self._acknowledge(busy)
             self._on_bus = True
             given = self._wire.written(data)
             if given:
@@ -149,10 +150,11 @@ class VirtualNotecard:
             self.pump()
             return self._wire.read(count)
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, unless_busy: bool = False) -> None:
         faults = self.core.faults
         self.pump()
-        if faults.nacks > 0 or not self.core.awake or faults.hang is NotecardHang.GONE:
+        gone = not self.core.awake or faults.hang is NotecardHang.GONE
+        if gone or faults.nacks > 0 or (unless_busy and self.core.busy):
             faults.nacks = max(0, faults.nacks - 1)
             self.core.counts.nacks += 1
             raise OSError(errno.EREMOTEIO, "Remote I/O error")
