@@ -32,6 +32,24 @@ BUS_LIMIT = 5.0
 """Seconds that one transfer may take; the kernel's I2C drivers give up after one."""
 
 
+class Pacer:
+    """Lets no more than a segment pass without a pause; short requests in a row fill its buffer as a long one does."""
+
+    def __init__(self) -> None:
+        self._count, self._last = 0, 0.0
+
+    async def take(self, size: int) -> None:
+        """Wait until `size` bytes may follow, at most a segment."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._last >= SEGMENT_PAUSE:
+            self._count = 0
+        if self._count and self._count + size > SEGMENT:
+            await asyncio.sleep(SEGMENT_PAUSE)
+            self._count = 0
+        self._count += size
+        self._last = loop.time()
+
+
 class NotecardBus(Protocol):
     """An open way to a Notecard."""
 
@@ -75,6 +93,7 @@ class SerialBus:
         self._opener, self._on_lost = opener, on_lost
         self._line: ByteLine | None = None
         self._reader = LineReader()
+        self._pacer = Pacer()
         self._lines: list[bytes] = []
         self._news = asyncio.Event()
 
@@ -92,9 +111,9 @@ class SerialBus:
     async def write(self, data: bytes) -> None:
         """See `NotecardBus.write`."""
         for start in range(0, len(data), SEGMENT):
-            if start:
-                await asyncio.sleep(SEGMENT_PAUSE)
-            self._open_line().write(data[start : start + SEGMENT])
+            piece = data[start : start + SEGMENT]
+            await self._pacer.take(len(piece))
+            self._open_line().write(piece)
 
     async def read_line(self, limit: float) -> bytes:
         """See `NotecardBus.read_line`."""
@@ -176,9 +195,9 @@ class Worker:
         """End the thread; a call that hangs in the kernel is left behind after a few seconds."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, lambda: None), BUS_LIMIT)
-            pool.shutdown(wait=False, cancel_futures=True)
+            idle = asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+            done, _ = await asyncio.wait({idle}, timeout=BUS_LIMIT)
+            pool.shutdown(wait=bool(done), cancel_futures=True)
 
 
 class I2cBus:
@@ -202,6 +221,7 @@ class I2cBus:
         self._device: I2cDevice | None = None
         self._lost: I2cDevice | None = None  # open for the system, of no use to us
         self._reader = LineReader()
+        self._pacer = Pacer()
         self._lines: list[bytes] = []
 
     @property
@@ -231,15 +251,12 @@ class I2cBus:
 
     async def write(self, data: bytes) -> None:
         """See `NotecardBus.write`."""
-        sent = 0
-        for start in range(0, len(data), self._chunk):
-            piece = data[start : start + self._chunk]
+        chunk = min(self._chunk, SEGMENT)
+        for start in range(0, len(data), chunk):
+            piece = data[start : start + chunk]
+            await self._pacer.take(len(piece))
             await self._transfer(bytes([len(piece)]) + piece, 0)
-            sent += len(piece)
             await asyncio.sleep(CHUNK_PAUSE)
-            if sent >= SEGMENT:
-                sent = 0
-                await asyncio.sleep(SEGMENT_PAUSE)
 
     async def read_line(self, limit: float) -> bytes:
         """See `NotecardBus.read_line`."""
