@@ -108,7 +108,8 @@ async def test_carries_both_ways_and_bills_each_50_bytes(world: World) -> None:
     assert await world.load(bytes(100)) == "0"
     assert await world.session() == [0, 0, 1, 1, 8, 1]
     assert await world.read() == b"down one"
-    assert [(each.momsn, each.payload) for each in world.gateway.of(USUAL_IMEI).mo] == [(0, bytes(100))]
+    taken = world.gateway.of(USUAL_IMEI).mo
+    assert [(each.momsn, each.mtmsn, each.payload) for each in taken] == [(0, 1, bytes(100))]
     assert world.gateway.credits(USUAL_IMEI) == 2 + 1
     assert await world.terminal.ask("AT+SBDSX") == ["+SBDSX: 1, 1, 1, 1, 0, 1", "OK"]
     assert await world.terminal.ask("AT+SBDD0") == ["0", "OK"]

@@ -157,7 +157,7 @@ class IridiumGateway:
             imei,
             momsn,
             payload,
-            subscription.mtmsn & 0xFFFF,
+            subscription.queue[0].mtmsn if subscription.queue else 0,  # what this session is about to bring down
             int(self.clock.wall()),
             next(self._auto_ids),
             status,
