@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rataccess.errors import ConfigurationError, MissingExtra, RadioSilent
+from rataccess.errors import ConfigurationError, MissingExtra, PortLost, RadioSilent, RataccessError
 from rataccess_drivers.lora import spi
 from rataccess_drivers.lora.transceiver import ChipLine, TransceiverOptions, open_transceiver
 from rataccess_hil.lora import Ether, VirtualSx1262
@@ -134,3 +136,78 @@ async def test_no_such_device() -> None:
         await radio.open()
     with pytest.raises(ConfigurationError):
         open_transceiver(TransceiverOptions(wiring="x"), "x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_bus_that_spoils_bytes_hangs_nothing(kind: str) -> None:
+    ether = Ether(1)
+    virtual = virtual_chip(kind, ether, seed=4)
+    virtual.faults.corrupt_rate = 0.01
+    radio = transceiver(kind, virtual)
+    ends: list[str] = []
+    for _ in range(12):
+        try:
+            await radio.open()
+            await radio.transmit(b"x" * 20, frequency=FREQUENCY, modulation=SF7, power_dbm=14)
+            await radio.receive(frequency=FREQUENCY, modulation=SF7, symbols=20)
+            await radio.channel_free(frequency=FREQUENCY, modulation=SF7)
+        except RataccessError as error:
+            ends.append(type(error).__name__)
+            await radio.aclose()
+        else:
+            ends.append("fine")
+    await radio.aclose()
+    assert "fine" in ends
+
+
+class Line:
+    """An interrupt line whose edges carry times of a clock of their own."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.edges: list[int] = []
+        self.fails = False
+
+    def rise(self, nanoseconds: int) -> None:
+        self.edges.append(nanoseconds)
+        os.eventfd_write(self.fd, 1)
+
+    def poll(self, timeout: float | None = None) -> bool:
+        if self.fails:
+            raise OSError(19, "No such device")
+        return bool(self.edges)
+
+    def read_event(self) -> Any:
+        at = self.edges.pop(0)
+        if not self.edges:
+            os.eventfd_read(self.fd)
+        return SimpleNamespace(edge="rising", timestamp=at)
+
+    def read(self) -> bool:
+        return False
+
+    def write(self, value: bool) -> None:
+        """An input."""
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+async def test_edges_have_the_time_of_the_kernel_where_it_is_believable() -> None:
+    line, interrupts, loop = Line(), spi.Interrupts("x"), asyncio.get_running_loop()
+    interrupts.watch(line)
+    await asyncio.sleep(10)
+    stamps = {loop.time() - 0.002: loop.time() - 0.002, 1_767_225_600.0: loop.time(), 0.0: loop.time()}
+    for stamp, expected in stamps.items():
+        interrupts.clear()
+        line.rise(round(stamp * 1e9))
+        assert await interrupts.wait(1) == pytest.approx(expected, abs=1e-3)
+    interrupts.clear()
+    assert await interrupts.wait(0.5) is None
+    line.rise(1)
+    interrupts.clear()  # also what the loop has not seen yet
+    assert await interrupts.wait(0.5) is None
+    line.fails = True
+    os.eventfd_write(line.fd, 1)
+    with pytest.raises(PortLost, match="No such device"):
+        await interrupts.wait(1)
