@@ -159,6 +159,7 @@ async def test_unacknowledged_uplinks_end_in_a_new_join(kind: str) -> None:
         assert await radio.send_message(HELLO) is None
         assert told == []
         assert await radio.send_message(HELLO) is None
+        await asyncio.sleep(0)
         assert [status.evidence for status in told] == [Evidence.RADIO]
         assert "2 confirmed uplinks" in told[0].detail
         with pytest.raises(TransportBroken):

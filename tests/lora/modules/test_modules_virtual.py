@@ -109,6 +109,7 @@ async def test_gateway_that_is_lost(kind: str) -> None:
         assert await radio.send_message(RadioMessage(b"1", 2)) is None
         assert told == []
         assert await radio.send_message(RadioMessage(b"2", 2)) is None
+        await asyncio.sleep(0)
         assert [status.evidence for status in told] == [Evidence.RADIO]
         with pytest.raises(AttachFailed):
             await radio.attach()

@@ -127,7 +127,12 @@ class ModuleDriver(ModuleSession):
             if answer.refusal is not None:
                 await self._refuse(answer.refusal, size)
             acknowledged = self._outcome(answer)
-            reference = await self._after_uplink()
+            try:
+                reference = await self._after_uplink()
+            finally:
+                if self._forsaken:
+                    # Told once this outcome has been: whoever hears of it may close what waits for the outcome.
+                    asyncio.get_running_loop().call_soon(self._give_up_session)
             return Handover(reference) if acknowledged else None
 
     def _check_usable(self) -> None:
@@ -181,16 +186,18 @@ class ModuleDriver(ModuleSession):
                 raise NotNow(f"{self.name}: the module says that it could not send", BUSY)
             return False
         if not answer.has(*self.profile.acked):
-            self._miss()
+            self._unacknowledged += 1
             return False
         self._unacknowledged = 0
         return True
 
-    def _miss(self) -> None:
-        """One more confirmed uplink without an acknowledgement; many of them mean that the session is dead."""
-        self._unacknowledged += 1
-        limit = self.options.unacknowledged_limit
-        if limit and self._unacknowledged >= limit:
+    @property
+    def _forsaken(self) -> bool:
+        """Whether so many confirmed uplinks were not acknowledged that the session must be dead."""
+        return 0 < self.options.unacknowledged_limit <= self._unacknowledged
+
+    def _give_up_session(self) -> None:
+        if self._open and self._joined and self._forsaken:
             self._rejoin = True
             self.lose(f"the last {self._unacknowledged} confirmed uplinks were not acknowledged")
 

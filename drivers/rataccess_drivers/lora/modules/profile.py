@@ -95,7 +95,7 @@ class Profile:
     """What says that a confirmed uplink was acknowledged."""
 
 
-def question(text: str, expect: str, name: str = "", *, ends: Kind = Kind.OK, limit: float = 3.0) -> Command:
+def question(text: str, expect: str, name: str = "", *, ends: Kind = Kind.OK, limit: float = 2.0) -> Command:
     """A command that is answered with a value (group 1 of `expect`)."""
     return Command(text, frozenset({ends}), name=name, expect=re.compile(expect), first=limit, limit=limit)
 
