@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from rataccess.clock import LoopClock
 from rataccess.errors import ConfigurationError, WayBroken
-from rataccess.lorawan.regions import REGIONS
+from rataccess.lorawan.regions import DWELL_LIMIT, REGIONS
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.ways.base import LASTED, Surroundings, WayIn, service_of
-from rataccess.services.ways.rooms import believed, downlink_room, room_of
+from rataccess.services.ways.rooms import believed, downlink_room, largest_downlink, room_of
+from rataccess.services.ways.semtech import adr
 from rataccess.services.ways.semtech.sessions import RESERVED, DeviceState, Session
 from tests.ways.ways_world import APP_KEY, HeardBy
 
@@ -149,7 +150,14 @@ def test_no_data_rate_gives_more_room_than_its_window_takes(region: str) -> None
     plan = REGIONS[region]
     rooms = [downlink_room(plan, rate) for rate in range(-1, 16)]
     assert all(0 < room <= 242 for room in rooms)
-    assert rooms[0] == plan.max_downlink_payload(plan.rx2_dr)
+    assert rooms[0] == largest_downlink(plan, plan.rx2_dr)
+    if plan.downlink_dwell:
+        waves = {rate: plan.downlink_modulation(rate) for rate in plan.dwell_payloads}
+        times = [
+            wave.time_on_air(13 + largest_downlink(plan, rate)) for rate, wave in waves.items() if wave is not None
+        ]
+        assert times
+        assert all(time <= DWELL_LIMIT for time in times)
     assert room_of("nowhere", region, None, 7, 125_000) > room_of(region, region, None, None, None)
 
 
@@ -186,3 +194,26 @@ def test_a_counter_is_found_from_its_lower_half(last: int, ahead: int) -> None:
     assert last < following <= last + 0x10000
     assert had is None or last - 0x10000 < had <= last
     assert last + ahead in (following, had) or ahead > 0xFFFF
+
+
+@pytest.mark.parametrize("region", ["US915", "AU915"])
+@pytest.mark.parametrize("sub_band", [1, 2, 8])
+def test_adaptive_data_rate_leaves_a_sub_band_as_it_is(region: str, sub_band: int) -> None:
+    plan = REGIONS[region]
+    on = every = frozenset(range(72))
+    for each in adr.link_adr(plan, 3, 0, every, sub_band=sub_band):
+        assert on is not None
+        on = plan.masked(on, every, each.ch_mask, each.ch_mask_cntl)  # type: ignore[assignment]
+    assert on == plan.sub_band_mask(sub_band)
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(sorted(REGIONS)), st.integers(0, 5), st.integers(0, 7), st.floats(-30, 30))
+def test_advice_is_within_the_plan_and_settles(region: str, rate: int, power: int, snr: float) -> None:
+    plan = REGIONS[region]
+    rate = min(rate, adr.fastest_data_rate(plan))
+    found = adr.advise(plan, rate, power, [snr - 1, snr])
+    assert found[0] >= rate
+    assert found[0] in plan.data_rates
+    assert 0 <= found[1] <= max(power, plan.last_power)
+    assert 0 <= adr.margin(snr, 7) <= 254

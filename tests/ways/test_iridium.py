@@ -13,7 +13,7 @@ import pytest
 
 from rataccess.services.airway import Airway
 from rataccess.services.ways.outbox import MOST_FOR_ONE, Outbox, Outcome
-from tests.ways.ways_world import IMEI, RunningWorld, WaysWorld, record, until
+from tests.ways.ways_world import IMEI, RunningWorld, WaysWorld, acknowledged, record, until
 
 SKY = '[[ways]]\nkind = "directip"\nname = "sky"\nhost = "127.0.0.1"\nport = 0\ntimeout = 20\n'
 
@@ -136,6 +136,18 @@ async def test_a_packet_goes_by_the_gateway(tmp_path: Path) -> None:
     [message] = gateway.got
     assert message.endswith(b"\x42\x00\x05hello")
     assert message[7:22] == IMEI.encode()
+
+
+async def test_an_acknowledgement_comes_by_satellite_once_it_may_cost(tmp_path: Path) -> None:
+    gateway = Gateway()
+    async with gateway.listening() as where:
+        world = WaysWorld(tmp_path, f'answer_dear_after = 0\n{SKY}gateway = "{where}"\n')
+        device = world.add()
+        async with world.running() as running:
+            data, identity = record(device, 1)
+            await deliver(running, mo(data))
+            await until(lambda: running.counters.get("answers by a way in") == 1)
+    assert 1 in acknowledged(device, gateway.got[0].partition(b"\x42")[2][2:], identity)
 
 
 REFUSED, LATER = "answers that a provider refused", "answers that a provider takes later"

@@ -22,8 +22,15 @@ def downlink_room(region: Region, data_rate: int, *, offset: int = 0) -> int:
     A data rate that the region does not have gives the smallest room there is.
     """
     found = region.rx1_dr(data_rate, offset) if data_rate in region.data_rates else None
-    room = 0 if found is None else region.max_downlink_payload(found)
-    return room or region.max_downlink_payload(region.rx2_dr)
+    room = 0 if found is None else largest_downlink(region, found)
+    return room or largest_downlink(region, region.rx2_dr)
+
+
+def largest_downlink(region: Region, data_rate: int) -> int:
+    """Bytes of the largest FRMPayload of a downlink with that data rate: less where its dwell time is limited (AS923)."""
+    if region.downlink_dwell and region.dwell_payloads:
+        return region.dwell_payloads.get(data_rate, 0)
+    return region.max_downlink_payload(data_rate)
 
 
 def room_of(region: str, default: str, data_rate: int | None, spreading: int | None, bandwidth: int | None) -> int:

@@ -14,6 +14,7 @@ from random import Random
 from rataccess.lorawan.crypto import seal
 from rataccess.lorawan.frame import Downlink, encode
 from rataccess.services.ways.forwarder import Received, Transmission
+from rataccess.services.ways.rooms import largest_downlink
 from rataccess.services.ways.semtech.gateways import Gateway
 from rataccess.services.ways.semtech.network import NetworkServer, Reception
 
@@ -97,7 +98,7 @@ class Downlinks:
     def _fits(
         self, reception: Reception, window: Window, content: tuple[int, bytes] | None, *, alone: bool = False
     ) -> bool:
-        room = self._network.region.max_downlink_payload(window.data_rate) - (0 if alone else len(reception.fopts))
+        room = largest_downlink(self._network.region, window.data_rate) - (0 if alone else len(reception.fopts))
         return content is not None and len(content[1]) <= room
 
     @staticmethod
