@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from rataccess.clock import LoopClock
@@ -57,6 +58,7 @@ class Field:
             context,
             open_spi=self.chip.open_spi,
             open_gpio=self.chip.open_gpio,
+            chance=Random(3),
         )
 
 
@@ -67,6 +69,7 @@ async def in_the_field(
     """A chip so many metres from a gateway."""
     ether = Ether(seed=5)
     server = NetworkServer(region=region, seed=5, **network)
+    server.sender.duty_cycle = False  # else an answer may have to wait for a later uplink
     device = server.add_device(DEV_EUI, APP_KEY)
     make = VirtualSx1262 if chip == "sx1262" else VirtualSx1276
     virtual = make(ether, position=(distance, 0.0))

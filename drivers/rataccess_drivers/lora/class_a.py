@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any
 
 from rataccess.driver import (
@@ -70,12 +70,14 @@ class LoRaWanChipDriver(Driver):
         open_spi: SpiOpener | None = None,
         open_gpio: GpioOpener | None = None,
         transceiver: Transceiver | None = None,
+        chance: Random | None = None,
     ) -> None:
         super().__init__()
         check(options)
         self.options = options
         self._name = context.name
         self._context = context
+        self._chance = chance or SystemRandom()
         self._radio = transceiver or open_transceiver(
             options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio
         )
@@ -115,12 +117,14 @@ class LoRaWanChipDriver(Driver):
         if self._mac is None:
             now = self._context.clock.monotonic()
             prefix = f"driver/{self._name}"
-            self._mac = Mac(told, self._context.memory, prefix, self._ledger, SystemRandom(), now)
+            self._mac = Mac(told, self._context.memory, prefix, self._ledger, self._chance, now)
             self._ask_time_at = now
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
+        begins = isinstance(self._trouble, Closed)
         self._trouble = None
-        self._told = self._evidence()
+        if begins:
+            self._told = self._evidence()
 
     async def attach(self) -> Bearer:
         """Join where there is no session; one request each time.  See `Driver.attach`."""

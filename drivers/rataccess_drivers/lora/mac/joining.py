@@ -18,6 +18,8 @@ LAST_DEV_NONCE = 0xFFFF
 FIRST_HOUR, NEXT_HOURS, DAY = 3600.0, 36_000.0, 86_400.0
 FIRST_AIRTIME, NEXT_AIRTIME, DAY_AIRTIME = 36.0, 36.0, 8.7
 """Seconds on the air: 1 % of the first hour, 0.1 % of the next ten, 0.01 % of each day after."""
+LISTENING = 6.5
+"""Seconds from the end of a request until RX2 is over."""
 SPACING = 10.0
 """Seconds between two attempts, about, so that devices that lost their power together do not stay together."""
 EAGER = 12
@@ -95,7 +97,7 @@ class Joining:
             )
         )
         self._elapsed_at = now
-        self._not_before = now + self._spacing()
+        self._not_before = now + airtime + LISTENING + self._spacing()
         return nonce
 
     def accepted(self, join_nonce: int) -> None:
