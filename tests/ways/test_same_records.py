@@ -43,15 +43,15 @@ class Radio:
         self._fcnt = 0
         out.sendto(b"\x02ab\x02" + bytes(8))
 
-    def send(self, data: bytes) -> None:
-        frame = Uplink(dev_addr=self._session.dev_addr, fcnt=self._fcnt, port=2, payload=data)
+    def send(self, data: bytes, port: int = 2) -> None:
+        frame = Uplink(dev_addr=self._session.dev_addr, fcnt=self._fcnt, port=port, payload=data)
         self._fcnt += 1
         phy = encode(seal(self._session.keys, frame))
         rxpk = {"tmst": 7, "freq": 868.1, "modu": "LORA", "datr": "SF7BW125", "rssi": -60, "lsnr": 9, "stat": 1}
         body = {"rxpk": [{**rxpk, "size": len(phy), "data": base64.b64encode(phy).decode()}]}
         self._out.sendto(b"\x02cd\x00" + bytes(8) + json.dumps(body).encode())
 
-    async def downlink(self) -> bytes:
+    async def downlink(self, port: int = 2) -> bytes:
         async with asyncio.timeout(30):
             while True:
                 datagram = await self.came.get()
@@ -59,6 +59,7 @@ class Radio:
                     break
         found = decode(base64.b64decode(json.loads(datagram[4:])["txpk"]["data"]))
         assert isinstance(found, Downlink)
+        assert found.port == port
         return open_frame(self._session.keys, found, found.fcnt).payload
 
 
@@ -183,3 +184,27 @@ def drain(queue: asyncio.Queue[bytes]) -> None:
 
 def _numbers(found: Any, most: int) -> set[int]:
     return {number for number in range(1, most + 1) if number in found}
+
+
+async def test_one_gateway_serves_both_services(tmp_path: Path) -> None:
+    relay = '[[ways]]\nkind = "relay"\nname = "relay"\nhost = "127.0.0.1"\nport = 0\n'
+    management = WaysWorld(tmp_path, relay, Service.MANAGEMENT)
+    manager = management.add()
+    session = Session.begin(APP_KEY, dev_addr=0x12345, join_nonce=1, dev_nonce=1, net_id=0, rx_delay=15)
+    async with management.running() as other:
+        port = other.way("relay").address[1]
+        farm = '[[ways]]\nkind = "semtech"\nname = "farm"\nhost = "127.0.0.1"\nport = 0\nrx1_delay = 15\ngather = 1.0\n'
+        solution = WaysWorld(tmp_path, f'{farm}other = "127.0.0.1:{port}"\n')
+        device = solution.add()
+        provisioning.set_app_key(solution.settings, solution.service, "SN1", APP_KEY)
+        async with solution.running() as running, udp(running.way("farm").address) as (out, came):
+            running.way("farm").network.restore(DeviceState(DEV_EUI, {1}, 1, session))
+            radio = Radio(replace(session), out, came)
+            data, identity = compact(manager, Message(records=[manager.record(1, 7, at=None)]), Service.MANAGEMENT)
+            radio.send(data, 1)
+            assert 1 in acknowledged(manager, await radio.downlink(1), identity)
+            data, identity = compact(device, Message(records=[device.record(1, 7, at=None)]), Service.SOLUTION)
+            radio.send(data, 2)
+            assert 1 in acknowledged(device, await radio.downlink(2), identity)
+            assert running.rows() == [(1, "readings", "lorawan")]
+        assert other.rows() == [(1, "readings", "lorawan")]
