@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from rataccess.driver import Evidence, RadioMessage, RadioStatus
+from rataccess.driver import Evidence, KnowsTime, RadioMessage, RadioStatus
 from rataccess.errors import AttachFailed, NotNow, PacketTooLarge, RadioSilent, TransportBroken, WrongRadio
 from rataccess.transport import Handover
 from rataccess_drivers.lora.modules.driver import ModuleDriver
+from rataccess_hil.lora import RN2483_101, RUI3_1, WISBLOCK
 from tests.lora.modules.virtual import EUI, KEY, KINDS, World, world
 
 pytestmark = pytest.mark.looptime
@@ -252,4 +253,98 @@ async def test_sleep(kind: str) -> None:
     async with attached(kind, sleep=True) as (_, radio):
         for number in range(3):
             assert isinstance(await radio.send_message(RadioMessage(bytes([number]), 2)), Handover)
-            await asyncio.sleep(600)
+            await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "built"),
+    [
+        ("rak3172", {"firmware": RUI3_1, "echo": True}),
+        ("rak3172", {"firmware": WISBLOCK}),
+        ("wio_e5", {"length_comma": False}),
+        ("rn2483", {"firmware": RN2483_101}),
+    ],
+)
+async def test_firmware_variants(kind: str, built: dict[str, Any]) -> None:
+    async with attached(kind, built) as (made, radio):
+        made.known.send(b"down", port=1)
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+        assert await radio.receive_message() == RadioMessage(b"down", 1)
+        await radio.aclose()
+        successor = made.build()
+        await successor.open()
+        await successor.attach()
+        assert len(made.known.nonces) == 1
+        made.gateway.online = False
+        assert await successor.send_message(RadioMessage(b"unheard", 2)) is None
+        await successor.aclose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("rak3172", "+EVT:RX_C:-60:9:MULTICAST:2:AA55FF"),
+        ("wio_e5", '+MSGHEX: PORT: 2; RX: "AA55FF"'),
+        ("rn2483", "mac_rx 2 AA55FF"),
+    ],
+)
+async def test_downlinks_in_the_middle_of_answers(kind: str, line: str) -> None:
+    async with attached(kind) as (made, radio):
+        for _ in range(3):
+            made.module.interject(line)
+            assert (await radio.status()).evidence is Evidence.BEARER
+        assert [(await radio.receive_message()).data for _ in range(3)] == [b"\xaa\x55\xff"] * 3
+        made.module.interject(line)
+        await radio.send_message(RadioMessage(b"up", 2))
+        assert (await radio.receive_message()).data == b"\xaa\x55\xff"
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_crash_while_joining(kind: str) -> None:
+    async with world(kind) as made:
+        radio = made.build()
+        await radio.open()
+        attaching = asyncio.create_task(radio.attach())
+        await asyncio.sleep(3)
+        made.module.crash()
+        with pytest.raises((AttachFailed, RadioSilent)):
+            await attaching
+        await radio.attach()
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+        await radio.aclose()
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_a_question_that_is_never_answered_is_no_end(kind: str) -> None:
+    """Firmwares differ in what they know: what can be done without is."""
+    beginning = {"rak3172": "AT+LPM", "wio_e5": "AT+LW", "rn2483": "mac get upctr"}[kind]
+    async with attached(kind, sleep=kind == "rak3172") as (made, radio):
+        made.module.ignore(beginning)
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_link_check_and_signal(kind: str) -> None:
+    async with attached(kind, link_check=True) as (made, radio):
+        made.known.send(b"down", port=1)
+        await radio.send_message(RadioMessage(b"up", 2))
+        status = await radio.status()
+        if kind != "rn2483":  # tells of them only when it is asked
+            assert "link margin" in status.detail
+            assert status.signal_dbm is not None
+            assert status.signal_dbm < 0
+
+
+async def test_time_of_the_network() -> None:
+    async with world("rak3172") as made:
+        made.clock.known = False
+        radio = made.build()
+        assert isinstance(radio, KnowsTime)
+        await radio.open()
+        await radio.attach()
+        assert await radio.network_time() is None
+        await radio.send_message(RadioMessage(b"up", 2))
+        now = made.server.epoch + asyncio.get_running_loop().time()
+        assert await radio.network_time() == pytest.approx(now, abs=3)
+        await radio.aclose()
