@@ -19,6 +19,7 @@ from rataccess.lorawan.regions import DWELL_LIMIT, REGIONS
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
 from rataccess.services.keyfile import KeyFile
+from rataccess.services.sockets import Allowed, host_and_port
 from rataccess.services.ways.base import LASTED, Surroundings, WayIn, service_of
 from rataccess.services.ways.rooms import believed, downlink_room, largest_downlink, room_of
 from rataccess.services.ways.semtech import adr
@@ -217,3 +218,14 @@ def test_advice_is_within_the_plan_and_settles(region: str, rate: int, power: in
     assert found[0] in plan.data_rates
     assert 0 <= found[1] <= max(power, plan.last_power)
     assert 0 <= adr.margin(snr, 7) <= 254
+
+
+def test_addresses_and_networks_that_are_allowed() -> None:
+    allowed = Allowed(("192.0.2.0/24", "2001:db8::1"), "key")
+    for address in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1", "2001:db8::1%eth0"):
+        assert address in allowed
+    for other in ("192.0.3.7", "::ffff:192.0.3.7", "2001:db8::2", "", None, "localhost"):
+        assert other not in allowed
+    assert "anything" in Allowed((), "key")
+    assert host_and_port("[2001:db8::1]:1700") == ("2001:db8::1", 1700)
+    assert host_and_port("farm.example:1700") == ("farm.example", 1700)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from rataccess.services.airway import Airway
+from rataccess.services.ways import brokers
 from tests.servers.mosquitto import PASSWORD, USER, Mosquitto
 from tests.servers.mosquitto import mosquitto as mosquitto
 from tests.servers.mosquitto import mosquitto_server as mosquitto_server
@@ -100,18 +102,26 @@ async def test_events_that_are_not_for_us_and_garbage_change_nothing(tmp_path: P
         assert running.counters["packets that came by a way in"] == 1
 
 
-async def test_a_broker_that_goes_away_is_found_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
+async def test_a_broker_that_goes_away_is_found_again(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = WaysWorld(tmp_path, chirpstack(mosquitto))
     device = world.add()
     async with subscribed(world) as running:
         mosquitto.stop()
         await until(lambda: running.way("lns").state == "trying again")
+        monkeypatch.setattr(brokers, "STALE", -1.0)
+        running.way("lns").send(Airway("lns", "deveui", DEV_EUI, via=APPLICATION), b"too late")
         mosquitto.start()
         async with asyncio.timeout(30):
             await running.way("lns").subscribed.wait()
+        await until(lambda: running.counters.get("answers that a way in lost") == 1)
+        monkeypatch.setattr(brokers, "STALE", 30.0)
         async with network(mosquitto, "application/+/device/+/command/down") as server:
-            await server.publish(UP, event(record(device, 1)[0]))
-            await server.downlink()
+            data, identity = record(device, 1)
+            await server.publish(UP, event(data))
+            _, command = await server.downlink()
+            assert 1 in acknowledged(device, base64.b64decode(command["data"]), identity)
         assert running.rows() == [(1, "readings", "lorawan")]
         assert running.counters["ways in begun again"] >= 1
 

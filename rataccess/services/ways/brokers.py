@@ -27,6 +27,10 @@ logger = logging.getLogger("rataccess.services.ways")
 MOST_WAITING = 1000
 """Downlinks that wait for the broker, at most; the oldest are dropped."""
 
+STALE = 30.0
+"""Seconds after which a downlink is not worth publishing: its receive windows are long over, and it would only queue up at
+the network server before fresher ones."""
+
 
 class BrokerWay(WayIn):
     """Events in, downlinks out."""
@@ -37,7 +41,7 @@ class BrokerWay(WayIn):
     def __init__(self, settings: Broker, username: str | None, password: str | None, around: Surroundings) -> None:
         super().__init__(settings.name, around)
         self._broker, self._username, self._password = settings, username, password
-        self._waiting: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[float, str, bytes]] = asyncio.Queue()
         self._port = PORT_OF[around.service]
         self.subscribed = asyncio.Event()
         """Set while events come."""
@@ -91,8 +95,12 @@ class BrokerWay(WayIn):
         self.subscribed.set()
 
     async def _publish(self, client: Client) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            topic, payload = await self._waiting.get()
+            since, topic, payload = await self._waiting.get()
+            if loop.time() - since > STALE:
+                self._count("answers that a way in lost")
+                continue
             try:
                 await client.publish(topic, payload, qos=self.quality)
             except BaseException:
@@ -134,7 +142,7 @@ class BrokerWay(WayIn):
         while self._waiting.qsize() >= MOST_WAITING:
             self._waiting.get_nowait()
             self._count("answers that a way in lost")
-        self._waiting.put_nowait(self._downlink(airway, data))
+        self._waiting.put_nowait((asyncio.get_running_loop().time(), *self._downlink(airway, data)))
         self._count("answers by a way in")
 
 
