@@ -5,6 +5,7 @@ Rules of this file: making and breaking; no assertion.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from rataccess.clock import LoopClock
 from rataccess.driver import DriverContext, Forgetful
 from rataccess_drivers.lora.class_a import LoRaWanChipDriver
 from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions
+from rataccess_drivers.lora.spi import SpiBus
 from rataccess_drivers.lora.transceiver import Chip, ChipLine, TransceiverOptions
 from rataccess_hil.lora import (
     Ether,
@@ -30,6 +32,21 @@ APP_KEY = bytes(range(100, 116))
 DEV_EUI = 0x70B3D57ED0001234
 
 
+class _Held:
+    """An SPI device that somebody has open."""
+
+    def __init__(self, bus: SpiBus, field: Field) -> None:
+        self._bus = bus
+        self._field = field
+
+    def transfer(self, data: bytes) -> bytes | bytearray | list[int]:
+        return self._bus.transfer(data)
+
+    def close(self) -> None:
+        self._field.taken = False
+        self._bus.close()
+
+
 @dataclass
 class Field:
     """A device's chip in reach of a gateway."""
@@ -42,7 +59,15 @@ class Field:
     region: str
     memory: Forgetful = field(default_factory=Forgetful)
     clock: LoopClock = field(default_factory=LoopClock)
+    taken: bool = False
     secrets: dict[str, str] = field(default_factory=lambda: {"field.appkey": APP_KEY.hex()})
+
+    def _open_spi(self, device: str, mode: int, speed: int) -> SpiBus:
+        """For one process at a time, as our own opener has it."""
+        if self.taken:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.taken = True
+        return _Held(self.chip.open_spi(device, mode, speed), self)
 
     def driver(self, **options: Any) -> LoRaWanChipDriver:
         """A driver for it, not opened."""
@@ -56,7 +81,7 @@ class Field:
         return LoRaWanChipDriver(
             LoRaWanChipOptions(transceiver=TransceiverOptions(chip=kind, **wires), **told),
             context,
-            open_spi=self.chip.open_spi,
+            open_spi=self._open_spi,
             open_gpio=self.chip.open_gpio,
             chance=Random(3),
         )

@@ -81,8 +81,10 @@ class LoRaWanChipDriver(Driver):
         self._radio = transceiver or open_transceiver(
             options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio
         )
-        region = REGIONS[options.region]
-        self._ledger = AirtimeLedger(region.bands, context.memory, f"driver/{context.name}/airtime", context.clock)
+        self._region = REGIONS[options.region]
+        self._ledger = AirtimeLedger(
+            self._region.bands, context.memory, f"driver/{context.name}/airtime", context.clock
+        )
         self._mac: Mac | None = None
         self._class_a: ClassARadio | None = None
         self._exchange: asyncio.Task[Done] | None = None
@@ -160,9 +162,16 @@ class LoRaWanChipDriver(Driver):
         return mac.session is not None
 
     async def status(self) -> RadioStatus:
-        """See `Driver.status`; the transceiver is asked."""
+        """See `Driver.status`; a transceiver that sleeps is woken for a look at the channel, which needs all of it."""
         self._check()
-        await self._radio.probe()
+        mac = self._usable()
+        if self._exchange is not None:
+            await self._radio.probe()
+        else:
+            await self._radio.channel_free(frequency=self._region.rx2_frequency, modulation=mac.modulation)
+            if self._exchange is None and self._class_a is not None:
+                await self._class_a.rest()
+        self._check()
         return self._status()
 
     async def aclose(self) -> None:
