@@ -298,6 +298,18 @@ class MovesMessages(Protocol):
         ...
 
 
+@runtime_checkable
+class Charges(Protocol):
+    """The radio uses more than one message's worth for each message: repetitions, joins, questions for mail."""
+
+    def on_charge(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Have `callback` called with so many more units used (ms of air time, credits, messages); returns an undo.
+
+        A message that `send_message` has sent counts once without that; what was received counts by its size.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What a network or the law leaves a radio of something: air time of one sub-band, messages a day."""

@@ -53,6 +53,8 @@ class LinkView:
     unit: Unit = Unit.BYTE
     cost_per_unit: float = 0.0
     """Price of a unit, where that is not a byte."""
+    repeats: int = 1
+    """How often the radio sends one packet at most."""
     modulation: Modulation | None = None
     compact: bool = False
     left: int | None = None
@@ -131,8 +133,8 @@ def refusal(demand: Demand, link: LinkView) -> str | None:
     size = link.least if demand.size is None else min(demand.size, link.mtu) if link.mtu else demand.size
     if demand.max_cost is not None and link.cost(size) > demand.max_cost:
         return f"would cost {link.cost(size):.4g}, the record allows {demand.max_cost:.4g}"
-    if link.left is not None and (billed := link.billed(size)) > link.left:
-        return f"its budget has {link.unit.several(link.left)} left, {billed} are needed"
+    if link.left is not None and (most := link.billed(size) * link.repeats) > link.left:
+        return f"its budget has {link.unit.several(link.left)} left, {most} are needed"
     return None
 
 

@@ -64,6 +64,8 @@ class Hints:
     """What budgets of this link count, and what `cost_per_unit` is the price of."""
     cost_per_unit: float = 0.0
     """Price of one credit, message or millisecond of air time, where `unit` is not `BYTE`."""
+    repeats: int = 1
+    """How often the radio sends one packet at most, where its network does not accept it: a budget keeps room for that."""
     modulation: Modulation | None = None
     """How LoRa packets are sent now, from which their air time follows."""
     compact: bool = False

@@ -214,7 +214,8 @@ class Access:
         standing = self._standings[name]
         if standing.budget is None:
             return mtu
-        return standing.view().tariff.room(standing.budget.left, mtu)
+        view = standing.view()
+        return view.tariff.room(standing.budget.left // view.repeats, mtu)
 
     async def send(self, name: str, packet: Packet) -> Handover | None:
         """Send over the link `name` within its budget; raises as `Transport.send`, or `BudgetExceeded`, `StoreError`."""
@@ -222,14 +223,20 @@ class Access:
         if not standing.link.ready:
             raise TransportBroken(f"link {name!r} is down")
         refund = self._spend(standing, len(packet.data)) if standing.budget else None
+        sent = False
         try:
             handover = await standing.link.send(packet)
+            sent = True
         except (NotNow, PacketTooLarge) as error:
-            if refund:
-                refund()  # it never left
             if isinstance(error, NotNow):
                 self._shut(standing, error.retry_after)
             raise
+        except BaseException:
+            sent = True  # perhaps
+            raise
+        finally:
+            if refund:
+                refund(sent)
         hints = standing.link.hints
         if hints is not None and hints.acknowledges_handover:
             self._trust.taken(standing, accepted=handover is not None)
@@ -247,16 +254,17 @@ class Access:
             standing.later("slot", seconds, lambda: self.changed(f"{standing.name} takes packets again"))
             self.changed(text)
 
-    def _spend(self, standing: Standing, size: int) -> Callable[[], None]:
-        """Take what a packet is billed as from the budget; returns what gives it back."""
-        budget, billed = standing.budget, standing.view().billed(size)
+    def _spend(self, standing: Standing, size: int) -> Callable[[bool], None]:
+        """Take from the budget what a packet is billed as at most; returns what gives back what was kept for repetitions,
+        which count by themselves, and the rest too where it was not sent."""
+        budget, view = standing.budget, standing.view()
         assert budget is not None
-        period = budget.period
-        if not budget.spend(billed):
+        once, period = view.billed(size), budget.period
+        if not budget.spend(once * view.repeats):
             unit = standing.link.unit
-            self.note(Kind.BUDGET, f"{standing.name}: {unit.several(billed)} would break its budget")
+            self.note(Kind.BUDGET, f"{standing.name}: {unit.several(once * view.repeats)} would break its budget")
             raise BudgetExceeded(standing.name, budget.next_period_in)
-        return lambda: budget.refund(billed, period)
+        return lambda sent: budget.refund(once * (view.repeats - sent), period)
 
     def answered(self, name: str, service: Service, seconds: float | None) -> None:
         """A service answered over link `name`, `seconds` after the request where that was measured."""
@@ -316,14 +324,24 @@ class Access:
         standing.traffic.packets_down += 1
         standing.traffic.bytes_down += len(packet.data) + overhead
         standing.traffic.bill(link.hints, len(packet.data), sent=False)
-        if standing.budget and link.unit is not Unit.AIRTIME:
-            try:
-                standing.budget.charge(standing.view().billed(len(packet.data)))
-            except StoreError as error:
-                self.note(Kind.STORE, f"what {link.name} has spent could not be kept: {error}")
+        if link.unit is not Unit.AIRTIME:
+            self._charge(standing, standing.view().billed(len(packet.data)))
         user = self.users.get(packet.service)
         if user:
             user.packet_received(link.name, packet.data)
+
+    def charged(self, link: Link, units: int) -> None:
+        """A radio used so much besides its packets."""
+        standing = self._standings[link.name]
+        standing.traffic.charge(link.hints, units)
+        self._charge(standing, units)
+
+    def _charge(self, standing: Standing, units: int) -> None:
+        if standing.budget:
+            try:
+                standing.budget.charge(units)
+            except StoreError as error:
+                self.note(Kind.STORE, f"what {standing.name} has spent could not be kept: {error}")
 
     def service_refused(self, link: Link, service: Service) -> None:
         """The path works, the service does not."""

@@ -39,6 +39,11 @@ class Traffic:
     """What was sent and received, as it is billed: bytes, credits, messages or milliseconds of air time."""
     cost: float = 0.0
 
+    def charge(self, hints: Hints | None, units: int) -> None:
+        """Count what was used besides packets."""
+        self.units += units
+        self.cost += 0.0 if hints is None or hints.unit is Unit.BYTE else units * hints.cost_per_unit
+
     def bill(self, hints: Hints | None, size: int, *, sent: bool) -> None:
         """Count one packet.  Air time is what is sent."""
         if hints is not None and (sent or hints.unit is not Unit.AIRTIME):
@@ -102,6 +107,7 @@ class Standing:
             unit=hints.unit,
             cost_per_unit=hints.cost_per_unit,
             modulation=hints.modulation,
+            repeats=hints.repeats,
             compact=hints.compact,
             left=self.budget.left if self.budget else None,
             next_slot=self.shut_until - now if self.shut_until > now else None,

@@ -237,7 +237,7 @@ class Link(Standing):
 
     async def _open(self) -> LinkEvent:
         self._set(Evidence.NONE, "opening the radio")
-        await self._session.open(self._announced)
+        await self._session.open(self._announced, self._charged)
         self._set(Evidence.RADIO, "the radio answers")
         return LinkEvent.OPENED
 

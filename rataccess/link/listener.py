@@ -51,6 +51,10 @@ class LinkListener(Protocol):
         """`link.hints` has a new value."""
         ...
 
+    def charged(self, link: Link, units: int) -> None:
+        """The radio used so many of its network's units besides those of packets."""
+        ...
+
     def recovery_finished(self, link: Link, step: str, seconds: float, ok: bool) -> None:
         """The recovery ladder ended after the rung `step`: attached again (`ok`), or faulty.
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from rataccess.driver import Allowance, Bearer, Driver, RadioStatus, Rationed, Recovery
+from rataccess.driver import Allowance, Bearer, Charges, Driver, RadioStatus, Rationed, Recovery
 from rataccess.errors import (
     AttachFailed,
     Closed,
@@ -74,11 +74,13 @@ class Session:
             log.exception("link %s: the driver does not tell its allowances", self._name)
             return ()
 
-    async def open(self, on_status: Callable[[RadioStatus], None]) -> None:
+    async def open(self, on_status: Callable[[RadioStatus], None], on_charge: Callable[[int], None]) -> None:
         """Make a driver and open it; as `Driver.open`, and closed again where it fails."""
         await self.aclose()
         try:
-            driver = await self._limited("opening the driver", self._timing.open_limit, self._opened_driver)
+            driver = await self._limited(
+                "opening the driver", self._timing.open_limit, lambda: self._opened_driver(on_charge)
+            )
         except RataccessError as error:
             await self.aclose()
             if isinstance(error, TransportError):
@@ -87,8 +89,10 @@ class Session:
         self.driver_open = True
         self._undo_status = driver.on_status(on_status)
 
-    async def _opened_driver(self) -> Driver:
+    async def _opened_driver(self, on_charge: Callable[[int], None]) -> Driver:
         self._driver = self._make_driver()
+        if isinstance(self._driver, Charges):
+            self._driver.on_charge(on_charge)  # for as long as it lives: what is on the air while it closes counts too
         await self._driver.open()
         return self._driver
 

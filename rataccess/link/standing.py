@@ -87,6 +87,9 @@ class Standing:
     def _received(self, packet: Packet) -> None:
         self._tell(self._listener.packet_received, packet)
 
+    def _charged(self, units: int) -> None:
+        self._tell(self._listener.charged, units)
+
     def _refused(self, refused: ServiceRefused) -> None:
         try:
             service = Service(refused.service)

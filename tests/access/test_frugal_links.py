@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from rataccess.clock import LoopClock
 from rataccess.config import BudgetSettings, LinkSettings
 from rataccess.driver import Evidence, Forgetful
 from rataccess.errors import BudgetExceeded, NotNow
+from rataccess.lorawan import Modulation
 from rataccess.objects import Service, Urgency
 from rataccess.policy import Demand, Suspicion
 from rataccess.tariff import Unit
@@ -163,4 +165,30 @@ async def test_credits_are_spent_as_they_are_billed_and_given_back_for_what_neve
     assert alarm(access) == "sat", "50 bytes may still go"
     assert "1 credit of its budget left" in access.explain()
     assert "4 credits used" in access.explain()
+    await access.aclose()
+
+
+async def test_a_budget_keeps_room_for_repetitions_and_counts_those_that_were_made() -> None:
+    lora = Radio(
+        "lora", 1, replace(LORA, overhead=13, modulation=Modulation(7), repeats=3), BudgetSettings(airtime=0.8)
+    )
+    access, _ = world(lora)
+    standing = access.links["lora"]
+    assert standing.budget is not None
+    once = standing.view().billed(60)
+    assert once == 134, (
+        "73 bytes at SF7: (8 * 73 - 28 + 44) / 28 -> 22 codewords of 5 symbols, 20.25 more, 1.024 ms each"
+    )
+    lora.outcome = Handover("1")
+    await access.send("lora", PACKET)
+    assert standing.budget.left == 800 - once
+    access.charged(cast(Any, lora), once)
+    assert (standing.budget.left, standing.traffic.units) == (800 - 2 * once, 2 * once)
+    await access.send("lora", PACKET)
+    assert standing.budget.left == 800 - 3 * once, "398: three times 134 would be 402"
+    lora.outcome = Handover("2")
+    with pytest.raises(BudgetExceeded):
+        await access.send("lora", PACKET)
+    assert 0 < access.room("lora", 222) < 60
+    assert standing.budget.left == 800 - 3 * once
     await access.aclose()

@@ -231,6 +231,7 @@ class Listener:
         self.refused: list[Service] = []
         self.hints = 0
         self.recoveries: list[tuple[str, float, bool]] = []
+        self.charges: list[int] = []
         self.hook: Callable[[Link], None] | None = None
         self.told = asyncio.Event()
 
@@ -252,6 +253,9 @@ class Listener:
 
     def hints_changed(self, link: Link) -> None:
         self.hints += 1
+
+    def charged(self, link: Link, units: int) -> None:
+        self.charges.append(units)
 
     def recovery_finished(self, link: Link, step: str, seconds: float, ok: bool) -> None:
         self.recoveries.append((step, seconds, ok))
