@@ -53,6 +53,8 @@ class Air:
         """What else the transport claims, such as `acknowledges_handover`."""
         self.trouble: Callable[[Packet], Exception | None] = lambda packet: None
         """What `send` raises, if anything."""
+        self.on_charge: Callable[[int], None] = lambda units: None
+        """Tells the device's account of use besides packets."""
         self.stuck: asyncio.Event | None = None
         """While set to an event that is not set, `send` does not return."""
         AIRS[name] = self
@@ -151,6 +153,10 @@ class AirDriver(Driver):
     def tell(self) -> None:
         self.announce(RadioStatus(Evidence.BEARER if self.air.carrier else Evidence.RADIO, "carrier"))
 
+    def on_charge(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        self.air.on_charge = callback
+        return lambda: None
+
     async def aclose(self) -> None:
         if self in self.air.drivers:
             self.air.drivers.remove(self)
@@ -175,7 +181,7 @@ class AirTransport(Transport):
     """Packets through the air."""
 
     def __init__(self, air: Air) -> None:
-        super().__init__(Hints("air", **{"mtu": air.mtu, "response_time": 2 * air.delay, **air.hints}))
+        super().__init__(Hints(**{"rat": "air", "mtu": air.mtu, "response_time": 2 * air.delay, **air.hints}))
         self.air = air
         self.inbox: asyncio.Queue[Packet | ServiceRefused | None] = asyncio.Queue()
         self.closed = False

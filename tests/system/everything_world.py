@@ -425,9 +425,9 @@ class EverythingWorld(SystemWorld):
             budget = self.configuration.links[name].budget
             assert budget
             self.faults += [
-                f"{billed} bytes were billed over {name} in period {period}, the budget has {budget.bytes}"
+                f"{billed} bytes were billed over {name} in period {period}, the budget has {budget.limit}"
                 for period, billed in periods.items()
-                if billed > budget.bytes
+                if billed > budget.limit
             ]
         env = admin.merged_env(self.stores[Service.MANAGEMENT], "T")
         if dict(self.device.management.env) != env:

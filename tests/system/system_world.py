@@ -57,13 +57,16 @@ port = 2
 class SystemWorld:
     """Folder, links, services, device."""
 
+    transports: Mapping[str, str] = {}
+    """By link, where it is not `air`."""
+
     def __init__(self, folder: Path, links: Mapping[str, str], *, store: str = "", seed: int = 0) -> None:
         """`links`: name to the lines of its configuration."""
         self.folder = folder
         self.clock = LoopClock()
         self.random = random.Random(seed)
         self.services: dict[Service, ServiceCore] = {}
-        self.airs = {name: Air(name, self._carry, seed=seed + index) for index, name in enumerate(links)}
+        self.airs = {name: self.air(name, seed + index) for index, name in enumerate(links)}
         (folder / "services.toml").write_text(SERVICES)
         keys = FileKeyStore.create(folder / "device", "T")
         for service in Service:
@@ -71,7 +74,9 @@ class SystemWorld:
             keys.assign(service, kid)
         text = HEAD.format(state=folder / "device", store=store)
         for name, lines in links.items():
-            text += f'[links.{name}]\ndriver = "air"\ntransport = "air"\noptions = {{ air = "{name}" }}\n{lines}\n'
+            transport = self.transports.get(name, "air")
+            text += f'[links.{name}]\ndriver = "air"\ntransport = "{transport}"\n'
+            text += f'options = {{ air = "{name}" }}\n{lines}\n'
         self.configuration: Configuration = parse(text, source="test", environ={})
         self.device: AsyncDevice | None = None
         self.accepted: dict[int, Object] = {}
@@ -80,6 +85,10 @@ class SystemWorld:
         self.faults: list[str] = []
 
     # --- services ------------------------------------------------------------------------------------------------------
+
+    def air(self, name: str, seed: int) -> Air:
+        """The medium of the link `name`."""
+        return Air(name, self._carry, seed=seed)
 
     def start_service(self, service: Service) -> None:
         found = settings.load(self.folder / "services.toml", service)
