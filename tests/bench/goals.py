@@ -78,6 +78,27 @@ GOALS: tuple[Goal, ...] = (
         inverse=True,
         against=("bytes-one", "paho-mqtt TLS"),
     ),
+    Goal(
+        "10 x fewer billed bytes over SBD than JSON one by one",
+        *("rats", f"{TEMPLATE}, SBD", "bytes", "x"),
+        least=10,
+        inverse=True,
+        against=("rats", "JSON one by one, SBD"),
+    ),
+    Goal(
+        "20 x less air time over LoRaWAN than JSON one by one, SF7",
+        *("rats", f"{TEMPLATE}, LoRaWAN SF7", "airtime", "x"),
+        least=20,
+        inverse=True,
+        against=("rats", "JSON one by one, LoRaWAN SF7"),
+    ),
+    Goal(
+        "the same, SF12",
+        *("rats", f"{TEMPLATE}, LoRaWAN SF12", "airtime", "x"),
+        least=20,
+        inverse=True,
+        against=("rats", "JSON one by one, LoRaWAN SF12"),
+    ),
     Goal("age after carrier loss: one way and 10 ms", "loss", "rataccess, carrier", "age", "ms", most=40),
     Goal("bytes on the new link, carrier loss", "loss", "rataccess, carrier", "bytes", "B", most=120),
     Goal(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench
-from tests.bench.benches import at_port, client_cost, drain, enqueue, imports, load, quiet, switching, wire_bytes
+from tests.bench.benches import at_port, client_cost, drain, enqueue, imports, load, quiet, rats, switching, wire_bytes
 
 ALL: tuple[type[Bench], ...] = (
     wire_bytes.OneByOne,
     wire_bytes.Batch,
     wire_bytes.Day,
+    rats.Rats,
     switching.Switching,
     quiet.Jitter,
     quiet.Idle,
