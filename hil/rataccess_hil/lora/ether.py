@@ -100,7 +100,7 @@ class Listener:
         *,
         capacity: int,
         on_preamble: Callable[[Transmission], None],
-        on_header: Callable[[Transmission], None],
+        on_header: Callable[[Transmission], None] | None,
         on_packet: Callable[[Heard], None],
         since: float,
     ) -> None:
@@ -157,7 +157,8 @@ class Listener:
         self._locked.append(packet)
         self._on_preamble(packet)
         loop = asyncio.get_running_loop()
-        loop.call_at(packet.header_at, self._header, packet)
+        if self._on_header is not None:
+            loop.call_at(packet.header_at, self._header, packet)
         loop.call_at(packet.end, self._end, packet)
 
     def _stolen_by(self, packet: Transmission) -> bool:
@@ -171,7 +172,7 @@ class Listener:
         return True
 
     def _header(self, packet: Transmission) -> None:
-        if not self._closed and packet in self._locked:
+        if not self._closed and packet in self._locked and self._on_header is not None:
             self._on_header(packet)
 
     def _end(self, packet: Transmission) -> None:
@@ -235,7 +236,7 @@ class Ether:
         power_dbm: float = 14.0,
         *,
         at: float | None = None,
-        on_end: Callable[[Transmission], None] = lambda packet: None,
+        on_end: Callable[[Transmission], None] | None = None,
     ) -> Transmission:
         """Put a packet on the air now, or nominally at `at`; `on_end` is called at its end."""
         loop = asyncio.get_running_loop()
@@ -253,7 +254,8 @@ class Ether:
         station.transmissions += 1
         for listener in tuple(self._listeners):
             listener._consider(packet)
-        loop.call_at(packet.end, on_end, packet)
+        if on_end is not None:
+            loop.call_at(packet.end, on_end, packet)
         return packet
 
     def abort(self, packet: Transmission) -> None:
@@ -270,7 +272,7 @@ class Ether:
         *,
         capacity: int = 1,
         on_preamble: Callable[[Transmission], None] = lambda packet: None,
-        on_header: Callable[[Transmission], None] = lambda packet: None,
+        on_header: Callable[[Transmission], None] | None = None,
         on_packet: Callable[[Heard], None],
         since: float | None = None,
     ) -> Listener:

@@ -57,7 +57,8 @@ class VirtualGateway:
 
     `server` is the address to send Semtech UDP to, or an in-memory network server (anything with `datagram`).  `backhaul`
     is how many seconds a datagram takes in memory, `tmst_offset` the microseconds that its counter is ahead (it wraps at
-    2^32), `epoch` the UNIX time at loop time 0.
+    2^32), `epoch` the UNIX time at loop time 0; `keepalive` and `statistics` are seconds from one PULL_DATA, or `stat`, to
+    the next.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class VirtualGateway:
         channels: Sequence[int] | None = None,
         single_channel: tuple[int, int, int] | None = None,
         backhaul: float = 0.02,
-        keepalive: float = 10.0,
-        statistics: float = 30.0,
+        keepalive: float | None = None,
+        statistics: float | None = None,
         tmst_offset: int = 0,
         epoch: float = 1_790_000_000.0,
         name: str = "gateway",
@@ -84,7 +85,11 @@ class VirtualGateway:
         self.channels = tuple(channels if channels is not None else usual_channels(self.region))
         self._single = single_channel or self._usual_single()
         self._server = server
-        self._backhaul, self._keepalive, self._statistics = backhaul, keepalive, statistics
+        # As the forwarder has it over UDP; in memory rarely, for in virtual time every timer costs.
+        real = isinstance(server, tuple)
+        self._backhaul = backhaul
+        self._keepalive = keepalive or (10.0 if real else 600.0)
+        self._statistics = statistics or (30.0 if real else 3600.0)
         self._offset, self._epoch = tmst_offset, epoch
         self._listeners: list[Listener] = []
         self._timers: list[asyncio.TimerHandle] = []
@@ -261,11 +266,18 @@ class VirtualGateway:
         if self._transport is not None:
             self._transport.sendto(data)
         elif not isinstance(self._server, tuple):
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._backhaul, self._server.datagram, data, self._answered)
+            server = self._server
+            self._carry(lambda: server.datagram(data, self._answered))
 
     def _answered(self, data: bytes) -> None:
-        asyncio.get_running_loop().call_later(self._backhaul, self.receive, data)
+        self._carry(lambda: self.receive(data))
+
+    def _carry(self, arrive: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        if self._backhaul:
+            loop.call_later(self._backhaul, arrive)
+        else:
+            loop.call_soon(arrive)
 
     def receive(self, data: bytes) -> None:
         """One datagram from the server."""
