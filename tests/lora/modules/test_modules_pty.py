@@ -14,7 +14,7 @@ ADDRESS, NETWORK_KEY, APPLICATION_KEY = 0x26011F66, bytes(range(16, 32)), bytes(
 def join_beforehand(made: World) -> None:
     """What joining takes, 5 s at least, has been before the test."""
     device = made.module.device
-    device.dev_eui, device.join_eui = EUI, JOIN_EUI
+    device.dev_eui, device.join_eui, device.rate = EUI, JOIN_EUI, 5
     device.personalise(ADDRESS, NETWORK_KEY, APPLICATION_KEY)
     made.known = made.server.add_session(EUI, ADDRESS, NETWORK_KEY, APPLICATION_KEY)
 
