@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ async def serve(bridge: Bridge) -> None:
         loop.add_signal_handler(number, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await running
+    logging.getLogger("rataccess.lora.private").info("%r ends: %s", bridge, {**bridge.counters, **bridge.hub.counters})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("configuration", type=Path, help="TOML: `management`, `solution`, `network`, [transceiver] ...")
     parser.add_argument("--state", type=Path, help="file that keeps the air time; by default beside the configuration")
     chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         state = chosen.state or chosen.configuration.with_suffix(".state")
         bridge = Bridge(settings(chosen.configuration), SystemClock(), FileMemory(state))

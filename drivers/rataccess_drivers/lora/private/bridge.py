@@ -8,6 +8,7 @@ takes it; while the Internet is away and that room is used up, nodes get no ackn
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from rataccess_drivers.lora.private.runner import Runner
 from rataccess_drivers.lora.private.uplink import OpenUplink, UdpUplink, Uplink
 from rataccess_drivers.lora.spi import GpioOpener, SpiOpener
 from rataccess_drivers.lora.transceiver import open_transceiver
+
+logger = logging.getLogger("rataccess.lora.private")
 
 KEPT = 256
 """Messages of nodes that wait for the Internet."""
@@ -79,6 +82,11 @@ class Bridge:
             service: open_uplink(_endpoint(text), self._answered) for service, text in services.items()
         }
 
+    def __repr__(self) -> str:
+        channel = self._plan.channel
+        where = f"{channel.frequency / 1e6:.6g} MHz SF{channel.modulation.spreading_factor}"
+        return f"<Bridge network={self.settings.network} {where} {'open' if self.working else 'closed'}>"
+
     def _new_hub(self) -> Hub:
         settings = self.settings
         return Hub(
@@ -104,6 +112,7 @@ class Bridge:
         passing_on = asyncio.create_task(self._pass_on())
         try:
             await self._radio.open()
+            logger.info("%r listens", self)
             while True:
                 await self._relay()
                 await self._reopen()
@@ -121,9 +130,13 @@ class Bridge:
         try:
             await self._runner.run()
         except RataccessError as error:
-            self.counters[f"radio failures ({type(error).__name__})"] += 1
+            self._failed(error)
         finally:
             self._runner = None
+
+    def _failed(self, error: RataccessError) -> None:
+        self.counters[f"radio failures ({type(error).__name__})"] += 1
+        logger.warning("the radio is opened anew in %.0f s: %s", RADIO_RETRY, error)
 
     async def _reopen(self) -> None:
         while True:
@@ -132,7 +145,7 @@ class Bridge:
             try:
                 await self._radio.open()
             except RataccessError as error:
-                self.counters[f"radio failures ({type(error).__name__})"] += 1
+                self._failed(error)
             else:
                 return
 
@@ -159,6 +172,7 @@ class Bridge:
                     self._waiting.popleft()
                 else:
                     self.counters["attempts without a route"] += 1
+                    logger.warning("no route to the %s service; %d packets wait", service, len(self._waiting))
                     self._waiting.rotate(-1)  # the other service may be reached
                     await asyncio.sleep(RETRY)
             self._news.clear()

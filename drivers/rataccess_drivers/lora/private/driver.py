@@ -130,6 +130,9 @@ class LoraPrivateDriver(Driver):
             self._end(error)
             self._evidence = Evidence.NONE
             self.announce(self._status())
+        finally:
+            if self._trouble is None:  # a defect, of which the task's exception tells: nobody may wait for ever
+                self._end(TransportBroken(f"the task of {self._name} has ended"))
 
     async def attach(self) -> Bearer:
         """Ask the hub whether it is there; see `Driver.attach`."""
@@ -208,7 +211,7 @@ class LoraPrivateDriver(Driver):
     @property
     def recoveries(self) -> Sequence[Recovery]:
         """Opening resets the chip where its reset line is wired, and sets everything up anew."""
-        return (Recovery("reopen port", self._let_go, deadline=5.0, attempts=2),)
+        return (Recovery("reopen port", self.aclose, deadline=5.0, attempts=2),)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

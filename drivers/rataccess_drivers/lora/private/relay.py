@@ -1,4 +1,4 @@
-"""Relay frames: a packet and its node's name, in one UDP datagram between a bridge and a service (docs/wire.md).
+"""Relay frames: a packet and its node's name, in one UDP datagram between a bridge and a service (docs/services.md).
 
 Rules of this file: sans-I/O; bytes and values.  "RA" and version 1, then a CBOR array of kind (`lora`), name, packet and a
 map of what else there is to say.  A frame proves nothing: the packet in it does.

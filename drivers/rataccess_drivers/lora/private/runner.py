@@ -7,9 +7,11 @@ message is sent the channel was found free twice, so long apart that an acknowle
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rataccess.errors import RataccessError
 from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
 from rataccess_drivers.lora.private.frame import LARGEST
@@ -48,12 +50,38 @@ class Runner:
         self._ledger = ledger
         self._on_event = on_event
         self._woken = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        """While it listens: how to end that."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._patience = math.inf
+        """Until when a packet that is coming in is waited for."""
         self.last: Reception | None = None
         """The last packet that came in, whatever it was."""
 
     def wake(self) -> None:
-        """There is something new to do."""
+        """There is something new to do.  A packet that is coming in is not cut off for it."""
         self._woken.set()
+        if self._limit is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._patience = min(self._patience, loop.time() + self._channel.modulation.time_on_air(LARGEST))
+        if loop.time() < self._patience and self._coming_in():
+            self._stop_timer()
+            self._timer = loop.call_later(_STEP, self.wake)
+        else:
+            limit, self._limit = self._limit, None
+            limit.reschedule(loop.time())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _coming_in(self) -> bool:
+        try:
+            return self._radio.receiving()
+        except RataccessError:
+            return False  # whatever is done next says so
 
     async def run(self) -> None:
         """For ever; raises what the transceiver raises."""
@@ -98,28 +126,22 @@ class Runner:
 
     async def _listen(self, until: float | None) -> None:
         channel = self._channel
-        receiving = asyncio.ensure_future(
-            self._radio.receive(frequency=channel.frequency, modulation=channel.modulation, sync_word=channel.sync_word)
-        )
-        woken = asyncio.ensure_future(self._woken.wait())
+        self._patience = math.inf
+        if until is not None:
+            self._timer = asyncio.get_running_loop().call_at(until, self.wake)
         try:
-            seconds = None if until is None else max(0.0, until - _now())
-            await asyncio.wait({receiving, woken}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            await self._finish(receiving)
+            async with asyncio.timeout(None) as self._limit:
+                found = await self._radio.receive(
+                    frequency=channel.frequency, modulation=channel.modulation, sync_word=channel.sync_word
+                )
+        except TimeoutError:
+            return
         finally:
-            for task in (receiving, woken):
-                task.cancel()
-            await asyncio.wait({receiving, woken})
-            _ = receiving.cancelled() or receiving.exception()  # looked at, also where the runner itself was cancelled
-        if not receiving.cancelled() and (found := receiving.result()) is not None:
+            self._limit = None
+            self._stop_timer()
+        if found is not None:
             self.last = found
             self._endpoint.heard(found.data, found.at)
-
-    async def _finish(self, receiving: asyncio.Future[Reception | None]) -> None:
-        """A packet that is coming in is not cut off."""
-        end = _now() + self._channel.modulation.time_on_air(LARGEST)
-        while not receiving.done() and _now() < end and self._radio.receiving():
-            await asyncio.wait({receiving}, timeout=_STEP)
 
 
 def _now() -> float:
