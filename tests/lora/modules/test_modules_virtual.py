@@ -227,6 +227,12 @@ async def test_other_regions(kind: str, region: str) -> None:
         assert made.known.uplinks[-1].data == b"up"
 
 
+async def test_an_rn2903_with_a_sub_band() -> None:
+    async with attached("rn2903", {"region": "US915"}, region="US915", sub_band=2) as (made, radio):
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+        assert made.known.uplinks[-1].data == b"up"
+
+
 async def test_several_downlinks_are_fetched() -> None:
     async with attached("wio_e5") as (made, radio):
         for number in range(3):

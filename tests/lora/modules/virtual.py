@@ -26,6 +26,7 @@ from rataccess_hil.lora import (
     VirtualGateway,
     VirtualRak3172,
     VirtualRn2483,
+    VirtualRn2903,
     VirtualWioE5,
 )
 from rataccess_hil.lora.module import Port, SerialModule
@@ -39,6 +40,7 @@ KINDS: dict[str, tuple[type[SerialModule], type[ModuleDriver]]] = {
     "rak3172": (VirtualRak3172, Rak3172Driver),
     "wio_e5": (VirtualWioE5, WioE5Driver),
     "rn2483": (VirtualRn2483, Rn2483Driver),
+    "rn2903": (VirtualRn2903, Rn2483Driver),
 }
 
 
@@ -66,7 +68,7 @@ class World:
         """A driver for the module, not opened."""
         address = self.port.address if isinstance(self.port, PtyRadio) else "pty:/dev/module"
         merged: dict[str, Any] = {"port": address, "region": "EU868", "join_eui": f"{JOIN_EUI:016X}", **options}
-        if self.kind == "rn2483":
+        if self.kind.startswith("rn"):
             merged.setdefault("dev_eui", f"{EUI:016X}")
         for wire in ("reset", "power_switch"):
             if wire in merged:
