@@ -137,8 +137,11 @@ class Sender:
             return self._not_sent(lane, error)
         return True
 
-    async def _fly(self, lane: Lane, draft: Draft) -> None:
-        """Protect and send; where it did not leave, everything waits again and the error is raised."""
+    async def _fly(self, lane: Lane, draft: Draft) -> Flight:
+        """Protect and send; returns what may be answered.
+
+        Where it did not leave, everything waits again and the error is raised.
+        """
         exchange, flight = self._exchange, None
         standing = exchange.access.links[lane.link]
         hints = standing.link.hints
@@ -155,6 +158,7 @@ class Sender:
             self._abandon(flight, draft)
             raise
         self._sent(flight, handover)
+        return flight
 
     def _protect(self, lane: Lane, body: bytes) -> tuple[bytes, bytes, RequestIdentity]:
         """What the flight is found by, the packet, and what its answer is read with."""
@@ -246,7 +250,9 @@ class Sender:
             raise PacketTooLarge(len(data), room)
         if (pause := lane.shut_until - self._clock.monotonic()) > 0:
             raise NotNow(f"link {lane.link!r} takes nothing now", pause)
-        await self._fly(lane, Draft(self._exchange.composer.packet(data)))
+        flight = await self._fly(lane, Draft(self._exchange.composer.packet(data)))
+        if flight.identity.compact is not None:
+            self._exchange.grounding.ground(flight)  # where air time is dear a service does not answer it
 
     def _in_use(self) -> Lane | None:
         current = self._exchange.access.current

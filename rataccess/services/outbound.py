@@ -20,6 +20,8 @@ FIRST_WAIT = 1.0
 """Seconds from sending a record to sending it again, doubled each time: LTE answers in 0.1, RFC 7252 waits for 2."""
 _MOST_DOUBLINGS = 6
 _SMALLEST_FRAGMENT = 16
+_SMALLEST_COMPACT = 4
+"""The same in compact form, where a whole packet may hold 51 bytes."""
 _MORE_COST = 3
 """Bytes of control 3 (`{3: true}`)."""
 MOST_IN_MEMORY = 64
@@ -170,7 +172,11 @@ class Outbound:
             self._mark(chosen, now)
             return trial.finish()
         final = self._builder(limit, acknowledged, control | {wire.MORE: True}, wall)
-        self._mark([record for record in chosen if final.add(record)], now)
+        added = [record for record in chosen if final.add(record)]
+        if self._compact and not added:
+            self._count("records that fit no packet")  # asking for more would bring no more
+            return self._builder(limit, acknowledged, control, wall).finish()
+        self._mark(added, now)
         return final.finish()
 
     def _builder(
@@ -211,9 +217,6 @@ class Outbound:
 
     def _part(self, builder: MessageBuilder, record: WireRecord) -> WireRecord | None:
         """The first byte range of `record` that the device does not hold, as much of it as fits."""
-        room = builder.room(record)
-        if room < _SMALLEST_FRAGMENT:
-            return None
         edges = self._ranges.get(record.number, [])
         start, end = 0, len(record.body)
         for low, high in zip(edges[::2], edges[1::2], strict=True):
@@ -223,4 +226,6 @@ class Outbound:
             start = max(start, high)
         if start >= end:  # it claims to hold everything: begin again
             start, end = 0, len(record.body)
-        return wire.fragment(record, start, min(room, end - start))
+        room = min(builder.room(record, start), end - start)
+        least = _SMALLEST_COMPACT if self._compact else _SMALLEST_FRAGMENT
+        return wire.fragment(record, start, room) if room >= min(least, end - start) else None

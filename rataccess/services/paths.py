@@ -92,4 +92,6 @@ class Paths:
 
     def settle(self) -> None:
         """The device was told what has arrived: that goes for all paths."""
-        self._paths = {key: path._replace(unanswered=None) for key, path in self._paths.items()}
+        for key, path in self._paths.items():
+            if path.unanswered is not None:
+                self._paths[key] = path._replace(unanswered=None)

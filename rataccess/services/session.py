@@ -221,12 +221,12 @@ class Session:
         room = limit if limit >= _ROOM_FOR_ALL or not control else 0
         if wanted := self._asking.due(self.inbound.wanted, room, now.monotonic):
             control[wire.WANTED] = wanted
-        size = self._head_size(acknowledged, control)
-        if airway is not None and size > limit:
-            self._common.count("answers that fit no packet")
-            return None
-        if self.packets:
-            packet = self._next_packet(limit - size, now.wall)
+        if airway is not None or self.packets:
+            size = self._head_size(acknowledged, control)
+            if airway is not None and size > limit:
+                self._common.count("answers that fit no packet")
+                return None
+            packet = self._next_packet(limit - size, now.wall) if self.packets else None
             if packet is not None:
                 control[wire.PACKET] = packet
         return self._fill(limit, acknowledged, control, now)

@@ -46,7 +46,9 @@ class CompactWorld(SystemWorld):
     def __init__(self, folder: Path, links: Mapping[str, str], *, services: str = "", **options: Any) -> None:
         super().__init__(folder, links, **options)
         self.mailbox: list[tuple[Service, bytes]] = []
-        self.heard_at: float | None = None
+        self.holding = False
+        """Whether what networks have heard stays with them."""
+        self.held: list[tuple[Service, bytes, str, float]] = []
         for name, hints, mtu in (("lora", LORAWAN, 51), ("sat", SATELLITE, 340)):
             if name in self.airs:
                 self.airs[name].hints, self.airs[name].mtu = dict(hints), mtu
@@ -61,12 +63,24 @@ class CompactWorld(SystemWorld):
             (folder / "services.toml").write_text(text)
 
     def _carry(self, service: Service, data: bytes, link: str) -> list[bytes]:
-        core = self.services.get(service)
-        if core is None:
-            return []
         if link not in AIRWAYS:
             return super()._carry(service, data, link)
-        airway = AIRWAYS[link]._replace(heard_at=self.clock.wall() if self.heard_at is None else self.heard_at)
+        if self.holding:
+            self.held.append((service, data, link, self.clock.wall()))
+            return []
+        return self._hear(service, data, link, self.clock.wall())
+
+    def let_go(self) -> None:
+        """What networks have kept arrives, in any order; it is too late for an answer."""
+        held, self.held = self.held, []
+        self.random.shuffle(held)
+        for each in held:
+            self._hear(*each)
+
+    def _hear(self, service: Service, data: bytes, link: str, heard_at: float) -> list[bytes]:
+        core, airway = self.services.get(service), AIRWAYS[link]._replace(heard_at=heard_at)
+        if core is None:
+            return []
         answers = core.process([(data, airway)])
         if link == "lora":
             assert all(len(answer) <= airway.room for answer, _ in answers)

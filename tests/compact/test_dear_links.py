@@ -13,7 +13,7 @@ from rataccess.errors import PacketTooLarge
 from rataccess.exchange import ledger
 from rataccess.exchange.reception import Reception
 from rataccess.exchange.sending import SOON, WITH_ANOTHER
-from rataccess.objects import ReceiptState, Service, Urgency
+from rataccess.objects import ReceiptState, Service, Urgency, encode
 from rataccess.services.partials import Partials
 from rataccess.services.session import Session
 from rataccess.transport import Packet
@@ -328,5 +328,74 @@ def test_ranges_of_a_record_that_the_service_knows_nothing_of_come_again_with_th
             await until(lambda: made.delivered() == made.accepted, 3600)
             assert made.services[Service.SOLUTION].counters["ranges of unknown records"]
             assert isinstance(partials, Partials)
+
+    in_virtual_time(scene())
+
+
+def test_an_applications_packet_is_neither_answered_nor_waited_for() -> None:
+    async def scene() -> None:
+        async with compact_world(links=LORA) as made:
+            await asyncio.sleep(1)
+            await settled(made, 0)
+            exchange = made.device._exchanges[Service.SOLUTION]  # type: ignore[union-attr]
+            down = made.airs["lora"].bytes_down
+            assert exchange.packet_room() == 51 - 10 - 2 - 2
+            await exchange.send_packet(bytes(37))
+            await asyncio.sleep(30)
+            assert not exchange.flights.slow
+            assert made.airs["lora"].bytes_down == down
+            assert made.services[Service.SOLUTION].counters["packets"] == 1
+
+    in_virtual_time(scene())
+
+
+def test_the_rest_of_what_a_service_has_is_fetched_slowly_where_air_time_is_dear() -> None:
+    async def scene() -> None:
+        async with compact_world(links=LORA) as made:
+            await asyncio.sleep(1)
+            await settled(made, 0)
+            core = made.services[Service.SOLUTION]
+            [session] = core._sessions.values()
+            for n in range(4):
+                core.store.enqueue(
+                    session.device, "commands", encode("x" * 20 + str(n)), Urgency.PROMPT, made.clock.wall()
+                )
+            made.kill_service(Service.SOLUTION)
+            made.start_service(Service.SOLUTION)
+            await made.enqueue({"n": 1})
+            await asyncio.sleep(10)
+            assert len(made.airs["lora"].sent) == 2, "not one question after the other"
+            given = list[object]()
+            async with asyncio.timeout(600):
+                while len(given) < 4:
+                    item = await made.device.solution.dequeue(100)  # type: ignore[union-attr]
+                    given += [] if item is None else [item.value]
+            assert given == ["x" * 20 + str(n) for n in range(4)]
+            await asyncio.sleep(1200)
+            assert len(made.airs["lora"].sent) <= 8
+
+    in_virtual_time(scene())
+
+
+def test_the_time_is_asked_once_of_a_satellite(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[bool]()
+    apply = Session.apply
+
+    def spy(session: Session, *args: Any) -> wire.Message:
+        message = apply(session, *args)
+        asked.append(wire.TIME in message.control)
+        return message
+
+    monkeypatch.setattr(Session, "apply", spy)
+
+    async def scene() -> None:
+        async with compact_world(links=SAT) as made:
+            await asyncio.sleep(1)
+            made.device._exchanges[Service.SOLUTION].ask_time = True  # type: ignore[union-attr]
+            for n in range(3):
+                await made.enqueue({"n": n})
+                await asyncio.sleep(30)
+            assert asked == [True, False, False]
+            assert len(made.mailbox) == 1
 
     in_virtual_time(scene())
