@@ -58,7 +58,7 @@ class VirtualGateway:
     `server` is the address to send Semtech UDP to, or an in-memory network server (anything with `datagram`).  `backhaul`
     is how many seconds a datagram takes in memory, `tmst_offset` the microseconds that its counter is ahead (it wraps at
     2^32), `epoch` the UNIX time at loop time 0; `keepalive` and `statistics` are seconds from one PULL_DATA, or `stat`, to
-    the next.
+    the next (rarely, where virtual time is to pass fast).
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class VirtualGateway:
         channels: Sequence[int] | None = None,
         single_channel: tuple[int, int, int] | None = None,
         backhaul: float = 0.02,
-        keepalive: float | None = None,
-        statistics: float | None = None,
+        keepalive: float = 10.0,
+        statistics: float = 30.0,
         tmst_offset: int = 0,
         epoch: float = 1_790_000_000.0,
         name: str = "gateway",
@@ -85,11 +85,7 @@ class VirtualGateway:
         self.channels = tuple(channels if channels is not None else usual_channels(self.region))
         self._single = single_channel or self._usual_single()
         self._server = server
-        # As the forwarder has it over UDP; in memory rarely, for in virtual time every timer costs.
-        real = isinstance(server, tuple)
-        self._backhaul = backhaul
-        self._keepalive = keepalive or (10.0 if real else 600.0)
-        self._statistics = statistics or (30.0 if real else 3600.0)
+        self._backhaul, self._keepalive, self._statistics = backhaul, keepalive, statistics
         self._offset, self._epoch = tmst_offset, epoch
         self._listeners: list[Listener] = []
         self._timers: list[asyncio.TimerHandle] = []
