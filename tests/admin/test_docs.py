@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,6 +13,7 @@ from rataccess.objects import Service
 from rataccess.services import settings
 from rataccess.services.calls import RouteSettings
 from rataccess.services.settings import ApiSettings, ManagementSettings, SolutionSettings
+from rataccess.services.ways.settings import WaySettings
 from tests.api.api_world import ApiWorld, of
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +46,7 @@ def test_defaults_are_as_told() -> None:
             assert value == "none" if not actual else str(actual).removesuffix(".0") == str(value), name
 
 
-@pytest.mark.parametrize("kind", [RouteSettings, ApiSettings])
+@pytest.mark.parametrize("kind", [RouteSettings, ApiSettings, *get_args(WaySettings)])
 def test_every_key_of_a_section_is_named(kind: type[object]) -> None:
     assert [name for name in fields(kind) if name not in TEXT] == []
 

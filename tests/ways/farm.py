@@ -81,6 +81,7 @@ class Farm:
                 name=f"gateway-{index}",
                 position=(200.0 * index, 50.0),
                 tmst_offset=2**32 - 3_000_000,  # the counter wraps during each test
+                keepalive=10.0,
             )
             for index in range(gateways)
         ]

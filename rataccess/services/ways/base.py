@@ -32,8 +32,6 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a way that broke is begun again; doubled each time."""
 LASTED = 60.0
 """Seconds after which a way that ran counts as sound: the next wait is the first one again."""
-PORT_OF = {Service.MANAGEMENT: 1, Service.SOLUTION: 2}
-"""LoRaWAN's FPort of each service (DESIGN section 5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rataccess.errors import MissingExtra, ObjectError, ReceiverDown, WayBroken
 from rataccess.services.airway import Airway
 from rataccess.services.receivers.mqtt import tls_context, told
 from rataccess.services.ways import events
-from rataccess.services.ways.base import PORT_OF, Surroundings, WayIn
+from rataccess.services.ways.base import Surroundings, WayIn
 from rataccess.services.ways.rooms import LORAWAN, believed, room_of
 from rataccess.services.ways.settings import Broker, ChirpStackSettings, ThingsStackSettings
 
@@ -42,7 +42,7 @@ class BrokerWay(WayIn):
         super().__init__(settings.name, around)
         self._broker, self._username, self._password = settings, username, password
         self._waiting: asyncio.Queue[tuple[float, str, bytes]] = asyncio.Queue()
-        self._port = PORT_OF[around.service]
+        self._port = settings.ports[around.service]
         self.subscribed = asyncio.Event()
         """Set while events come."""
 

@@ -35,7 +35,7 @@ def largest_downlink(region: Region, data_rate: int) -> int:
 
 def room_of(region: str, default: str, data_rate: int | None, spreading: int | None, bandwidth: int | None) -> int:
     """`downlink_room` from what an event says of its uplink."""
-    plan = REGIONS.get(region) or REGIONS[default]
+    plan = REGIONS.get(region.replace("_", "-")) or REGIONS[default]  # ChirpStack spells AS923_2
     if spreading is not None and bandwidth is not None:
         found = plan.data_rate(spreading, bandwidth)
         data_rate = data_rate if found is None else found

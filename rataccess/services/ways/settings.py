@@ -12,13 +12,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from rataccess.objects import Service
 from rataccess.services.secret import FromEnvironment, Secret
 
 Text = Annotated[str, Meta(min_length=1)]
 Host = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):[0-9]{1,5}$")]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-RegionName = Literal["EU868", "US915", "AS923", "AU915", "IN865"]
+FPort = Annotated[int, Meta(ge=1, le=223)]
+RegionName = Literal["EU868", "US915", "AS923", "AS923-2", "AS923-3", "AS923-4", "AU915", "IN865"]
 
 
 class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -31,7 +34,28 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return f"<{type(self).__name__} {self.name}>"
 
 
-class Broker(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LoraWan(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ways over LoRaWAN have in common."""
+
+    region: RegionName = "EU868"
+    """The channel plan; over MQTT only where an event does not say: what fits a downlink follows from it."""
+    management_port: FPort = 1
+    solution_port: FPort = 2
+    """FPort of each service, as the devices' transport has them."""
+
+    def __post_init__(self) -> None:
+        if self.management_port == self.solution_port:
+            raise ValueError(
+                f"management_port and solution_port are both {self.solution_port}; each service needs its own"
+            )
+
+    @property
+    def ports(self) -> dict[Service, int]:
+        """FPort by service."""
+        return {Service.MANAGEMENT: self.management_port, Service.SOLUTION: self.solution_port}
+
+
+class Broker(LoraWan, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What ways over an MQTT broker have in common."""
 
     host: Host
@@ -49,8 +73,6 @@ class Broker(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     certificate_file: Text | None = None
     key_file: Text | None = None
     """The client's own certificate and key."""
-    region: RegionName = "EU868"
-    """The channel plan, where an event does not say: what fits a downlink follows from it."""
 
     @property
     def batch(self) -> int:
@@ -84,16 +106,17 @@ class ThingsStackSettings(Broker, frozen=True, forbid_unknown_fields=True, kw_on
 class _ForBoth(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Ways to which packets for both services come."""
 
-    other: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):[0-9]{1,5}$")] | None = None
+    other: Address | None = None
     """`host:port` of a way of kind `relay` at the other service: its packets go there; absent: they are dropped."""
 
 
-class SemtechSettings(_ForBoth, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="semtech"):
+class SemtechSettings(LoraWan, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="semtech"):
     """Our own small LoRaWAN network server, for gateways that run Semtech's UDP packet forwarder."""
 
     host: Host = "::"
     port: Port = 1700
-    region: RegionName = "EU868"
+    other: Address | None = None
+    """As for the other ways to which packets for both services come."""
     sub_band: Annotated[int, Meta(ge=1, le=8)] | None = None
     """US915 and AU915: the eight channels in use, counted from 1 (2 is 8 to 15 and 65); absent: all."""
     frequencies: Annotated[tuple[Annotated[int, Meta(ge=100_000_000, le=1_000_000_000)], ...], Meta(max_length=5)] = ()
@@ -121,7 +144,7 @@ class DirectIpSettings(_ForBoth, frozen=True, forbid_unknown_fields=True, kw_onl
     """Addresses or networks that may connect; empty: any."""
     confirm: bool = False
     """Answer each message with a confirmation, where it was so agreed."""
-    gateway: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):[0-9]{1,5}$")] | None = None
+    gateway: Address | None = None
     """`host:port` that messages to devices are sent to; absent: nothing is ever sent to a device."""
     timeout: Seconds = 20.0
     """Seconds for one connection, from its beginning to its end."""

@@ -14,7 +14,7 @@ from rataccess.errors import KeyStoreError, ObjectError, StoreError
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
 from rataccess.services.ways import forwarder
-from rataccess.services.ways.base import PORT_OF, Surroundings
+from rataccess.services.ways.base import Surroundings
 from rataccess.services.ways.other import WayForBoth
 from rataccess.services.ways.rooms import LORAWAN
 from rataccess.services.ways.semtech.downlinks import Downlinks, Order
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rataccess.services.ways")
 
-SERVICE_OF = {port: service for service, port in PORT_OF.items()}
 _NO_ANSWER = "answers that a way in lost"
 _DEVICE, _GATEWAY = "lorawan", "gateway"
 """What is kept, by kind."""
@@ -42,6 +41,7 @@ class SemtechWay(WayForBoth):
     def __init__(self, settings: SemtechSettings, around: Surroundings) -> None:
         super().__init__(settings.name, around, settings.other)
         self._settings = settings
+        self._service_of = {port: service for service, port in settings.ports.items()}
         known = None if settings.gateways is None else frozenset(each.lower() for each in settings.gateways)
         self._gateways = Gateways(known)
         self.network = NetworkServer(settings, self._app_key, around.clock, around.random, around.count)
@@ -194,7 +194,7 @@ class SemtechWay(WayForBoth):
         task.add_done_callback(self._answering.discard)
 
     def _hear_uplink(self, taken: Taken) -> None:
-        service = None if taken.port is None else SERVICE_OF.get(taken.port)
+        service = None if taken.port is None else self._service_of.get(taken.port)
         if service is None:
             self._count("uplinks on the port of another")
             return
@@ -204,7 +204,7 @@ class SemtechWay(WayForBoth):
     # --- downlinks ------------------------------------------------------------------------------------------------------
 
     def _send_for(self, service: Service, airway: Airway, data: bytes) -> None:
-        self.network.enqueue(airway.name, PORT_OF[service], data)
+        self.network.enqueue(airway.name, self._settings.ports[service], data)
 
     async def _answer(self, reception: Reception) -> None:
         loop = asyncio.get_running_loop()
