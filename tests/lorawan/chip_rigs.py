@@ -76,7 +76,12 @@ class Field:
             lines = {"reset": "reset", "irq": "dio1", "busy": "busy"}
         kind = Chip.SX1262 if isinstance(self.chip, VirtualSx1262) else Chip.SX1276
         wires: dict[str, Any] = {role: ChipLine(line=line) for role, line in lines.items()}
-        told: dict[str, Any] = {"region": self.region, "deveui": f"{DEV_EUI:016X}", "ask_time": False} | options
+        told: dict[str, Any] = {
+            "region": self.region,
+            "dev_eui": f"{DEV_EUI:016X}",
+            "ask_time": False,
+            "confirmed": "never",
+        } | options
         context = DriverContext("field", self.clock, self.secrets.get, self.memory)
         return LoRaWanChipDriver(
             LoRaWanChipOptions(transceiver=TransceiverOptions(chip=kind, **wires), **told),

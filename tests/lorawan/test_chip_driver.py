@@ -113,7 +113,7 @@ def test_windows_are_wide_enough() -> None:
 
 
 async def test_hints() -> None:
-    async with attached(options={"data_rate": 0, "confirmed": True}) as (field, driver):
+    async with attached(options={"data_rate": 0, "confirmed": "always"}) as (field, driver):
         assert isinstance(driver, MovesMessages)
         assert isinstance(driver, Rationed)
         assert isinstance(driver, KnowsTime)
@@ -169,7 +169,7 @@ async def test_too_large() -> None:
 
 
 async def test_confirmed_is_a_handover_or_not_known() -> None:
-    async with attached(options={"confirmed": True, "attempts": 2}) as (field, driver):
+    async with attached(options={"confirmed": "always", "attempts": 2}) as (field, driver):
         assert await driver.send_message(RadioMessage(b"alarm", 2)) == Handover("FCnt 0")
         field.network.silent = True
         assert await driver.send_message(RadioMessage(b"alarm", 2)) is None
@@ -294,6 +294,21 @@ async def test_rejoin_keeps_the_session_until_somebody_answers() -> None:
         assert field.device.joins == 2
         await driver.send_message(RadioMessage(b"new session", 2))
         assert await arrived(field) == [b"x", b"still there", b"new session"]
+
+
+async def test_a_network_that_lost_the_session_is_joined_anew() -> None:
+    async with attached(options={"confirmed": "always", "attempts": 1, "unacknowledged_limit": 3}) as (field, driver):
+        told: list[RadioStatus] = []
+        driver.on_status(told.append)
+        field.device.session = None
+        for _ in range(3):
+            assert await driver.send_message(RadioMessage(b"lost", 2)) is None
+        assert [each.evidence for each in told] == [Evidence.REGISTERED]
+        await asyncio.sleep(20)
+        await driver.attach()
+        assert field.device.joins == 2
+        assert told[-1].evidence is Evidence.BEARER
+        assert await driver.send_message(RadioMessage(b"heard", 2)) is not None
 
 
 @pytest.mark.parametrize("misdeed", [each for each in Misdeed if each is not Misdeed.SILENCE])

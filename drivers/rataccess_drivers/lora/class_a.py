@@ -3,9 +3,9 @@
 Rules of this file: life of the radio, and messages; what a frame says and when it may be sent is the MAC's (mac/), when a
 window opens class_a_radio.py's.
 
-Evidence: PORT the transceiver was lost, RADIO it answers, BEARER there is a session.  A session outlives the process:
-`attach` joins only where there is none, or where the recovery `rejoin` has asked for it; then the old one lives on until the
-network has answered.  Handover: the network has acknowledged a confirmed uplink.
+Evidence: PORT the transceiver was lost, RADIO it answers, REGISTERED the session is in doubt, BEARER there is one.  It
+outlives the process: `attach` joins only where there is none, or where long silence or the recovery `rejoin` puts it in
+doubt; then the old one lives on until the network has answered.  Handover: the network has acknowledged an uplink.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ log = logging.getLogger("rataccess.lorawan")
 
 KEPT = 64
 """Downlinks that wait for `receive_message`; more than a network sends in a day.  The oldest are given up first."""
+UNHEARD = 192
+"""Uplinks without any downlink, with ADR, before the session is doubted: the back-off has had all its steps by then."""
 ASK_TIME_EVERY = 86_400.0
 ASK_TIME_AGAIN = 3_600.0
 """Seconds until the next question where the network gave no answer."""
@@ -94,10 +96,9 @@ class LoRaWanChipDriver(Driver):
         self._trouble: RataccessError | None = Closed(f"{context.name} is not open")
         self._told: Evidence | None = None
         self._rejoin = False
+        self._unacknowledged = 0
         self._ask_time_at = 0.0
-        self._hints_callbacks: list[Callable[[Hints], None]] = []
-        self._hints_told: Hints | None = None
-        self._slot_timer: asyncio.TimerHandle | None = None
+        self._hints = view.HintsNews(lambda: self.message_hints)
 
     def __repr__(self) -> str:
         return f"<LoRaWanChipDriver {self._name} {self._mac or 'closed'}>"
@@ -178,9 +179,7 @@ class LoRaWanChipDriver(Driver):
         """See `Driver.aclose`."""
         self._trouble = Closed(f"{self._name} is closed")
         self._news.set()
-        if self._slot_timer is not None:
-            self._slot_timer.cancel()
-            self._slot_timer = None
+        self._hints.stop()
         await self._stop_exchange()
         mac, self._mac, self._class_a = self._mac, None, None
         if mac is not None:
@@ -225,14 +224,17 @@ class LoRaWanChipDriver(Driver):
 
     async def _ask_to_rejoin(self) -> None:
         """The network may have forgotten us: `attach` asks once, and keeps the session where nobody answers."""
-        self._rejoin = True
+        self._rejoin = self._mac is not None and self._mac.session is not None
+        self._tell()
 
     # --- what is known ------------------------------------------------------------------------------------------------
 
     def _evidence(self) -> Evidence:
         if self._trouble is not None:
             return Evidence.NONE if isinstance(self._trouble, Closed | PortLost) else Evidence.PORT
-        return Evidence.BEARER if self._mac is not None and self._mac.session is not None else Evidence.RADIO
+        if self._mac is None or self._mac.session is None:
+            return Evidence.RADIO
+        return Evidence.REGISTERED if self._rejoin else Evidence.BEARER
 
     def _status(self) -> RadioStatus:
         last = self._class_a.last if self._class_a is not None else None
@@ -258,7 +260,7 @@ class LoRaWanChipDriver(Driver):
         if status.evidence is not self._told:
             self._told = status.evidence
             self.announce(status)
-        self._tell_hints()
+        self._hints.tell()
 
     def allowances(self) -> Sequence[Allowance]:
         """See `Rationed`."""
@@ -280,22 +282,7 @@ class LoRaWanChipDriver(Driver):
 
     def on_message_hints(self, callback: Callable[[Hints], None]) -> Callable[[], None]:
         """See `MovesMessages`."""
-        self._hints_callbacks.append(callback)
-        return lambda: self._hints_callbacks.remove(callback) if callback in self._hints_callbacks else None
-
-    def _tell_hints(self) -> None:
-        if self._mac is None:
-            return
-        hints = self.message_hints
-        if self._slot_timer is not None:
-            self._slot_timer.cancel()
-            self._slot_timer = None
-        if hints.next_slot is not None and hints.next_slot < 1e6:
-            self._slot_timer = asyncio.get_running_loop().call_later(hints.next_slot, self._tell_hints)
-        if hints != self._hints_told:
-            self._hints_told = hints
-            for callback in tuple(self._hints_callbacks):
-                callback(hints)
+        return self._hints.on_change(callback)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -309,10 +296,23 @@ class LoRaWanChipDriver(Driver):
             if len(message.data) > mac.room:
                 raise PacketTooLarge(len(message.data), max(0, mac.room))
             self._questions(mac)
-            confirmed = self.options.confirmed
+            confirmed = self.options.confirmed == "always"
             done = await self._carry(lambda: mac.send(self._now(), message.port, message.data, confirmed=confirmed))
+            self._doubt(mac, confirmed and not done.acknowledged)
             await self._fetch_more(mac)
         return Handover(f"FCnt {done.fcnt}") if done.acknowledged else None
+
+    def _doubt(self, mac: Mac, unacknowledged: bool) -> None:
+        """A network that has lost our session hears nothing and says nothing: after long silence ask to join anew."""
+        limit = self.options.unacknowledged_limit
+        self._unacknowledged = self._unacknowledged + 1 if unacknowledged else 0
+        unheard = mac.session.adr_ack_cnt if mac.session is not None else 0
+        lost = (0 < limit <= self._unacknowledged) or (unheard >= UNHEARD and unheard % UNHEARD == 0)
+        if lost and mac.session is not None:
+            log.warning("%s: the network has long been silent; it may have lost the session", self._name)
+            self._unacknowledged = 0
+            self._rejoin = True
+            self._tell()
 
     def _questions(self, mac: Mac) -> None:
         if self.options.ask_time and self._now() >= self._ask_time_at and mac.room > view.USUAL_SIZE:
@@ -386,8 +386,6 @@ class LoRaWanChipDriver(Driver):
             self._news.clear()
             await self._news.wait()
         return self._received.popleft()
-
-    # --- small things -------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         """Raises what ended the driver's work."""

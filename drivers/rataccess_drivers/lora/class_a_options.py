@@ -29,8 +29,8 @@ class LoRaWanChipOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     transceiver: TransceiverOptions
     region: RegionName
-    deveui: Eui
-    joineui: Eui = "0000000000000000"
+    dev_eui: Eui
+    join_eui: Eui = "0000000000000000"
     sub_band: Annotated[int, Meta(ge=1, le=8)] | None = None
     """US915 and AU915: which eight channels the gateways hear; The Things Network uses 2.  Left out: found by joining."""
     adr: bool = True
@@ -39,8 +39,10 @@ class LoRaWanChipOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """To begin with, and for good without `adr`; left out: that of the join-request that was answered."""
     min_data_rate: DataRate | None = None
     """Never send data slower than this; left out: the slowest that carries a record."""
-    confirmed: bool = False
-    """Whether the network acknowledges each uplink; it then counts as handed over.  Costs the gateway air time."""
+    confirmed: Literal["always", "never"] = "always"
+    """Whether the network acknowledges each uplink; it then counts as handed over.  Each costs a gateway a downlink."""
+    unacknowledged_limit: Annotated[int, Meta(ge=0, le=255)] = 8
+    """Confirmed uplinks in a row without acknowledgement after which the device asks to join anew; 0: never."""
     attempts: Annotated[int, Meta(ge=1, le=15)] = 4
     """Transmissions of a confirmed uplink at most."""
     tx_power: Annotated[int, Meta(ge=-9, le=30)] | None = None
@@ -75,8 +77,8 @@ def settings(options: LoRaWanChipOptions, context: DriverContext) -> MacSettings
     """What the MAC is told; raises `KeyStoreError` where the AppKey is missing or malformed."""
     return MacSettings(
         region=REGIONS[options.region],
-        dev_eui=_eui(options.deveui),
-        join_eui=_eui(options.joineui),
+        dev_eui=_eui(options.dev_eui),
+        join_eui=_eui(options.join_eui),
         app_key=app_key(context),
         sub_band=options.sub_band,
         adr=options.adr,

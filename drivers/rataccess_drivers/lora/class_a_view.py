@@ -1,10 +1,12 @@
 """What a LoRaWAN device tells of itself: hints, one line for people, why it is not taken in.
 
-Rules of this file: functions of the MAC and the options; nothing changes here.
+Rules of this file: functions of the MAC and the options, and who is told when they change; nothing is decided here.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from rataccess.lorawan.frame import OVERHEAD
@@ -15,6 +17,8 @@ from rataccess_drivers.lora.mac import Mac
 
 USUAL_SIZE = 24
 """Octets of the packet that `next_slot` is about: one record in compact form."""
+SOON, FAR_AWAY = 0.01, 1e6
+"""Seconds: slots are looked at no more often than that; beyond the other there is none."""
 DOUBTFUL = 6
 """Unanswered join-requests after which the reason says what may be wrong: all data rates of EU868 have had their turn."""
 
@@ -26,7 +30,7 @@ def hints(options: LoRaWanChipOptions, mac: Mac | None, now: float) -> Hints:
         mtu=1,
         downlink=Downlink.AFTER_UPLINK,
         overhead=OVERHEAD,
-        acknowledges_handover=options.confirmed,
+        acknowledges_handover=options.confirmed == "always",
         unit=Unit.AIRTIME,
         compact=True,
     )
@@ -60,11 +64,44 @@ def why_not_joined(options: LoRaWanChipOptions, mac: Mac, refused: int) -> str:
     if refused:
         return (
             "a join-accept came that is not genuine or not for this region: compare AppKey and region with what "
-            f"the network has for DevEUI {options.deveui}"
+            f"the network has for DevEUI {options.dev_eui}"
         )
     if attempts < DOUBTFUL:
         return f"no network has answered join-request {attempts} in {region}"
     return (
         f"no network has answered {attempts} join-requests in {region}: is that the region here, is DevEUI "
-        f"{options.deveui} with JoinEUI {options.joineui} enrolled, is a gateway in reach, the antenna on?"
+        f"{options.dev_eui} with JoinEUI {options.join_eui} enrolled, is a gateway in reach, the antenna on?"
     )
+
+
+class HintsNews:
+    """Tells of changes of hints, also when a slot comes because time passes."""
+
+    def __init__(self, now: Callable[[], Hints]) -> None:
+        """`now` gives the hints as they are."""
+        self._now = now
+        self._callbacks: list[Callable[[Hints], None]] = []
+        self._told: Hints | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_change(self, callback: Callable[[Hints], None]) -> Callable[[], None]:
+        """See `MovesMessages.on_message_hints`."""
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def tell(self) -> None:
+        """Something may have changed."""
+        self.stop()
+        found = self._now()
+        if found.next_slot is not None and found.next_slot < FAR_AWAY:
+            self._timer = asyncio.get_running_loop().call_later(max(SOON, found.next_slot), self.tell)
+        if found != self._told:
+            self._told = found
+            for callback in tuple(self._callbacks):
+                callback(found)
+
+    def stop(self) -> None:
+        """No more news by themselves."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
