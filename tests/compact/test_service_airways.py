@@ -10,11 +10,21 @@ import pytest
 
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency, encode
-from rataccess.security import RequestIdentity
+from rataccess.security import BAD_REQUEST, RequestIdentity
 from rataccess.services.airway import Airway
 from rataccess.services.keyfile import read_entries, write_entries
 from rataccess.services.store import open_store
-from rataccess.wire import CALL_QUEUE, TIME, Message, MessageBuilder, Reach, decode_message, encode_message
+from rataccess.wire import (
+    CALL_QUEUE,
+    PARTIAL,
+    TIME,
+    Message,
+    MessageBuilder,
+    Reach,
+    decode_message,
+    encode_message,
+    fragment,
+)
 from tests.services.service_world import FakeDevice, World
 
 LORAWAN = Airway("chirpstack", "deveui", "0102030405060708", link="lorawan", room=51)
@@ -230,3 +240,38 @@ def test_processes_that_share_a_store_answer_what_each_has_heard(shared: World) 
             assert cores[1 - number % 2].process([(data, own)]) == [], "of one that both get, one finds it struck out"
         assert device.context.within_reach, "a process that has seen little completes short numbers all the same"
     assert [number for number, _ in shared.rows()] == list(range(1, 9))
+
+
+def test_a_genuine_packet_that_is_malformed_is_told_so_and_changes_nothing(world: World) -> None:
+    device = world.add("SN1")
+    name(world, device, deveui=LORAWAN.name)
+    for body in (b"\xff", b"\xc0", b"\x60", b"\xa1\x01\x00"):
+        data, identity = compact(device, body)
+        [(answer, _)] = world.core.process([(data, LORAWAN)])
+        assert device.context.unprotect_compact_response(answer, identity).code == BAD_REQUEST
+    assert world.rows() == []
+    assert world.core.counters["malformed messages"] == 4
+
+
+def test_ranges_without_a_head_or_beyond_the_object_are_dropped(world: World) -> None:
+    device = world.add("SN1")
+    name(world, device, deveui=LORAWAN.name)
+    whole = device.record(1, bytes(100))
+    head = Message(records=[fragment(whole, 0, 30)])
+    known = bytes.fromhex("7000000100001e") + whole.body[30:60]
+    for body, cause in (
+        (known, "ranges of unknown records"),
+        (head, None),
+        (bytes.fromhex("70000001000060") + bytes(20), "conflicting fragment"),
+        (known, None),
+    ):
+        data, identity = compact(device, body)
+        [(answer, _)] = world.core.process([(data, LORAWAN)])
+        message = decode_message(
+            device.context.unprotect_compact_response(answer, identity).body,
+            floor=0,
+            now=world.clock.wall(),
+            compact=True,
+        )
+        assert cause is None or world.core.counters[cause] == 1
+    assert message.control[PARTIAL] == {1: [0, 60]}
