@@ -218,3 +218,27 @@ def test_a_join_accept_under_another_key_is_nothing() -> None:
     assert open_join_accept(bytes(15) + b"\1", sealed) is None
     assert open_join_accept(bytes(16), sealed[:-1]) is None
     assert len(data_mic(bytes(16), UP, 1, 1, b"x")) == 4
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from(range(6)),
+    st.integers(0, 0xFFFF),
+    st.integers(0, (1 << 64) - 1),
+    st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+)
+def test_datagrams_come_back_as_they_were(kind: int, token: int, gateway: int, body: dict[str, Any]) -> None:
+    sent = semtech.Datagram(kind, token, gateway if kind in (0, 2, 5) else None, body)
+    assert semtech.decode(sent.encode()) == sent
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=40), st.binary(max_size=20))
+def test_payloads_come_back_in_any_alphabet(data: bytes, noise: bytes) -> None:
+    text = semtech.encode_bytes(data)
+    for spelt in (text, text.rstrip("="), text.replace("+", "-").replace("/", "_")):
+        assert semtech.decode_bytes(spelt) == data
+    for direction in (UP, DOWN):
+        split = list(mac_commands.split(noise, direction))
+        joined = b"".join(bytes([command]) + payload for command, payload in split)
+        assert noise.startswith(joined)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rataccess_hil.lora import Ether, NetworkServer, VirtualGateway, mac_commands, semtech
 from rataccess_hil.lora.end_device import EndDevice, Finished, Refused
@@ -409,3 +411,38 @@ async def test_a_gateway_does_not_hear_while_it_transmits() -> None:
         await made.send(b"x")
         await asyncio.sleep(5)
         assert [packet.heard_by for packet in made.ether.log if packet.station is other.station] == [[]]
+
+
+_FIELDS = st.one_of(
+    st.none(),
+    st.integers(-5, 1 << 33),
+    st.sampled_from([float("inf"), 868.1, "SF7BW125", "SF99BW1", "4/9", "LORA", "AQ==", "====", True, [], {}]),
+)
+_PACKETS = st.dictionaries(
+    st.sampled_from(
+        ["tmst", "freq", "datr", "codr", "data", "prea", "ipol", "imme", "stat", "modu", "lsnr", "rssi", "powe"]
+    ),
+    _FIELDS,
+)
+
+
+@settings(max_examples=60)
+@given(_PACKETS, st.booleans(), _FIELDS)
+def test_no_json_upsets_gateway_or_server(packet: dict[str, Any], likely: bool, other: Any) -> None:
+    usual = {"tmst": 1, "freq": 868.1, "datr": "SF7BW125", "codr": "4/5", "data": "AQ==", "stat": 1, "modu": "LORA"}
+    usual |= {"lsnr": 5, "rssi": -50}
+    told = {**usual, **packet} if likely else packet
+
+    async def run() -> None:
+        server = NetworkServer()
+        gateway = VirtualGateway(Ether(), server)
+        gateway._open = True
+        for body in ({"txpk": told}, {"txpk": other}):
+            gateway.receive(semtech.Datagram(semtech.PULL_RESP, 1, body=body).encode())
+        for body in ({"rxpk": [told, other]}, {"rxpk": other}, {"txpk_ack": other}):
+            for kind in (semtech.PUSH_DATA, semtech.TX_ACK):
+                server.datagram(semtech.Datagram(kind, 1, 2, body).encode(), lambda data: None)
+        await gateway.aclose()
+
+    with asyncio.Runner() as runner:
+        runner.run(run())

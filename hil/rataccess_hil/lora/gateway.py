@@ -283,7 +283,7 @@ class VirtualGateway:
             datagram = semtech.decode(data)
             if datagram.kind == semtech.PULL_RESP:
                 self._schedule(datagram)
-        except (semtech.BadDatagram, KeyError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             self.counts["bad"] += 1
             return
         if datagram.kind == semtech.PUSH_ACK:
@@ -307,6 +307,8 @@ class VirtualGateway:
             inverted_iq=bool(txpk.get("ipol", False)),
         )
         data = semtech.decode_bytes(txpk["data"])
+        if len(data) > 255 or not 5 <= wave.coding_rate <= 8 or not 6 <= wave.preamble <= 65_535:
+            raise semtech.BadDatagram("a packet that no concentrator can send")
         now = asyncio.get_running_loop().time()
         start = now + _LATEST if txpk.get("imme") else self._time_of(int(txpk["tmst"]))
         start += self.late_by

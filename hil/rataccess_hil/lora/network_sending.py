@@ -1,6 +1,6 @@
 """How the virtual network server sends: the windows of a device, a gateway's duty cycle, and a second try in RX2.
 
-Rules of this file: sealed bytes only.  Time from the event loop.
+Rules of this file: sealed bytes only.  Time from the event loop; a socket where the server has one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from rataccess_hil.lora import semtech
 from rataccess_hil.lora.regions import Region
@@ -112,3 +113,24 @@ class Sender:
         self.errors[error] += 1
         if attempt is not None and attempt.rest:
             self.send(attempt.data, attempt.gateway, attempt.rest)
+
+
+class Endpoint(asyncio.DatagramProtocol):
+    """The server's UDP socket: each datagram goes to `received` with a way to answer."""
+
+    def __init__(self, received: Callable[[bytes, Answer], None]) -> None:
+        self._received = received
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: tuple[str | Any, int]) -> None:
+        """Pass one on."""
+
+        def answer(back: bytes) -> None:
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.sendto(back, address)
+
+        self._received(data, answer)

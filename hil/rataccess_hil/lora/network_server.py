@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from rataccess_hil.lora import frames, mac_commands, network_events, semtech
 from rataccess_hil.lora.crypto import UP, SessionKeys, session_keys
@@ -20,7 +20,7 @@ from rataccess_hil.lora.frames import DataFrame, JoinAccept, JoinRequest
 from rataccess_hil.lora.network_composing import Composer, spoilt_accept
 from rataccess_hil.lora.network_device import Misdeed, NetworkDevice, ReceivedUplink, Session
 from rataccess_hil.lora.network_mac import adapt, take_commands
-from rataccess_hil.lora.network_sending import Answer, Sender
+from rataccess_hil.lora.network_sending import Answer, Endpoint, Sender
 from rataccess_hil.lora.regions import REGIONS
 
 _MAX_GAP = 16_384
@@ -124,7 +124,7 @@ class NetworkServer:
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> tuple[str, int]:
         """Listen on UDP; returns the address."""
         loop = asyncio.get_running_loop()
-        self._socket, _ = await loop.create_datagram_endpoint(lambda: _Endpoint(self), local_addr=(host, port))
+        self._socket, _ = await loop.create_datagram_endpoint(lambda: Endpoint(self.datagram), local_addr=(host, port))
         address = self._socket.get_extra_info("sockname")
         return address[0], address[1]
 
@@ -147,18 +147,26 @@ class NetworkServer:
         gateway = received.gateway or 0
         if received.kind == semtech.PUSH_DATA:
             answer(semtech.Datagram(semtech.PUSH_ACK, received.token).encode())
-            for packet in received.body.get("rxpk", ()):
-                self._received(gateway, packet)
+            self._push(gateway, received.body.get("rxpk", []))
         elif received.kind == semtech.PULL_DATA:
             self.sender.gateways[gateway] = answer
             answer(semtech.Datagram(semtech.PULL_ACK, received.token).encode())
         elif received.kind == semtech.TX_ACK:
-            self.sender.answered(received.token, received.body.get("txpk_ack", {}).get("error", "NONE"))
+            told = received.body.get("txpk_ack")
+            self.sender.answered(received.token, str(told.get("error", "")) if isinstance(told, dict) else "")
 
-    def _received(self, gateway: int, packet: dict[str, Any]) -> None:
-        if packet.get("stat") != 1 or packet.get("modu") != "LORA":
-            return
-        data = semtech.decode_bytes(packet["data"])
+    def _push(self, gateway: int, packets: list[dict[str, Any]]) -> None:
+        for packet in packets if isinstance(packets, list) else ():
+            try:
+                if packet.get("stat") == 1 and packet.get("modu") == "LORA":
+                    data = semtech.decode_bytes(packet["data"])
+                    semtech.split_datr(packet["datr"])
+                    _ = float(packet["freq"]), float(packet["lsnr"]), float(packet["rssi"]), int(packet["tmst"])
+                    self._received(gateway, packet, data)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                self.refused["bad rxpk"] += 1
+
+    def _received(self, gateway: int, packet: dict[str, Any], data: bytes) -> None:
         loop = asyncio.get_running_loop()
         reception = self._pending.get(data)
         if reception is None:
@@ -378,19 +386,3 @@ def _candidates(highest: int, sixteen: int) -> list[int]:
     base = highest & ~0xFFFF | sixteen
     later = base if base >= highest else base + 0x10000
     return [later, later - 0x10000] if later >= 0x10000 else [later]
-
-
-class _Endpoint(asyncio.DatagramProtocol):
-    def __init__(self, server: NetworkServer) -> None:
-        self._server = server
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, address: tuple[str | Any, int]) -> None:
-        def answer(back: bytes) -> None:
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.sendto(back, address)
-
-        self._server.datagram(data, answer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,7 @@ def decode(data: bytes) -> Datagram:
     if len(data) > at:
         try:
             body = json.loads(data[at:])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadDatagram(f"no JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadDatagram("no JSON object")
@@ -75,9 +76,9 @@ def decode_bytes(text: str) -> bytes:
         raise BadDatagram(f"no base64: {error}") from error
 
 
-def split_datr(text: str) -> tuple[int, int]:
+def split_datr(text: Any) -> tuple[int, int]:
     """`SF7BW125` to 7 and 125,000; raises `BadDatagram`."""
-    factor, separator, bandwidth = text.removeprefix("SF").partition("BW")
-    if not separator or not factor.isdigit() or not bandwidth.isdigit():
+    found = re.fullmatch(r"SF(5|6|7|8|9|10|11|12)BW(125|250|500)", text) if isinstance(text, str) else None
+    if found is None:
         raise BadDatagram(f"no LoRa data rate: {text!r}")
-    return int(factor), int(bandwidth) * 1000
+    return int(found[1]), int(found[2]) * 1000

@@ -17,7 +17,7 @@ from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
 from rataccess_hil.lora.regions import REGIONS
 from rataccess_hil.lora.wio_e5_test_mode import TestRadio
 
-_PARAMETER, _UNKNOWN, _FORMAT, _UNAVAILABLE, _TOO_MANY, _TOO_LONG, _CHARACTER = -1, -10, -11, -12, -20, -21, -23
+_PARAMETER, _UNKNOWN, _FORMAT, _UNAVAILABLE, _TOO_LONG, _CHARACTER = -1, -10, -11, -12, -21, -23
 _FOREIGN = ("EU433", "CN470", "CN779", "KR920", "RU864", "US915HYBRID")
 _LONGEST = 528
 
@@ -192,8 +192,7 @@ class VirtualWioE5(SerialModule):
     def _apply_scheme(self) -> None:
         # On a band of elsewhere nobody hears it.
         self.device.station.antenna_gain = 0.0 if self._scheme in REGIONS else -300.0
-        wanted = self._scheme if self._scheme in REGIONS else "EU868"
-        self.device.set_region(wanted)
+        self.device.set_region(self._scheme if self._scheme in REGIONS else "EU868")
 
     def _channels(self, value: str | None) -> None:
         plan = self.device.plan
@@ -233,8 +232,7 @@ class VirtualWioE5(SerialModule):
 
     def _power_index(self, value: str | None) -> None:
         if value is not None:
-            dbm = int(value)
-            self.device.power_index = max(0, (self.device.region.max_eirp - dbm) // 2)
+            self.device.power_index = max(0, (self.device.region.max_eirp - int(value)) // 2)
         self._say(f"+POWER: {self.device.region.max_eirp - 2 * self.device.power_index}")
 
     def _retry(self, value: str | None) -> None:
