@@ -79,21 +79,35 @@ class AirtimeLedger:
     """
 
     def __init__(
-        self, bands: Sequence[DutyBand], memory: Memory, key: str, clock: Clock, *, period: float = PERIOD
+        self,
+        bands: Sequence[DutyBand],
+        memory: Memory,
+        key: str,
+        clock: Clock,
+        *,
+        period: float = PERIOD,
+        reserve: float = 0.0,
     ) -> None:
-        """`key` is the `memory`'s, such as `driver/field/airtime`.  Reads nothing before it is first asked."""
+        """`key` is the `memory`'s, such as `driver/field/airtime`.  Reads nothing before it is first asked.
+
+        `reserve` is the share of what is allowed that is written ahead as spent, so that not every short packet waits for
+        the disk; what of it was not used is lost with a restart.
+        """
         self._bands = tuple(bands)
         self._memory = memory
         self._key = key
         self._clock = clock
         self._period = period
+        self._reserve = reserve
+        self._ahead: dict[str, float] = {}
+        """Seconds on disk that are not spent yet, by band."""
         self._spent: dict[str, deque[_Entry]] | None = None
         self._written = -math.inf
         if self._bands:
             self._elsewhere = Band("elsewhere", 0, 0, min(band.share for band in self._bands))
 
     def spend(self, frequency: int, seconds: float) -> None:
-        """Note that `seconds` are about to be sent at `frequency` (Hz); on disk when it returns.
+        """Note that `seconds` are about to be sent at `frequency` (Hz); on disk (or written ahead) when it returns.
 
         Call it before sending: what a power cut interrupts counts as sent.  It refuses nothing; `wait` tells.
         """
@@ -105,7 +119,10 @@ class AirtimeLedger:
             entries[-1].seconds += seconds
         else:
             entries.append(_Entry(now, now + seconds, seconds))
-        self._write(now, now_on_disk=True)
+        self._ahead[band.name] = self._ahead.get(band.name, 0.0) - seconds
+        if self._ahead[band.name] < 0:
+            self._ahead[band.name] = self._reserve * band.share * self._period
+            self._write(now, now_on_disk=True)
 
     def wait(self, frequency: int, seconds: float) -> float:
         """Seconds until a packet of `seconds` may be sent at `frequency`: 0 for now, infinite for never."""
@@ -163,7 +180,10 @@ class AirtimeLedger:
         """Ages rather than times: nothing else survives a restart.  An end still to come has a negative age."""
         self._written = now
         kept = {
-            name: [[now - entry.begin, now - entry.end, entry.seconds] for entry in entries]
+            name: [
+                *([now - entry.begin, now - entry.end, entry.seconds] for entry in entries),
+                *([[0, -ahead, ahead]] if (ahead := self._ahead.get(name, 0.0)) > 0 else []),
+            ]
             for name, entries in (self._spent or {}).items()
             if entries
         }

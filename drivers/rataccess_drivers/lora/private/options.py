@@ -28,6 +28,9 @@ SMALLEST_MTU = 32
 FREQUENCIES = {"EU868": 869_525_000}
 """Hz, where nothing is said: in Europe the sub-band with 10 %; elsewhere the region's first channel."""
 
+WRITTEN_AHEAD = 0.02
+"""Of the air time allowed: an acknowledgement must not wait for a card that tidies up."""
+
 Network = Annotated[int, Meta(ge=1, le=255)]
 Address = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -74,7 +77,7 @@ class Plan:
 
     def ledger(self, memory: Memory, key: str, clock: Clock) -> AirtimeLedger:
         """Air time by the region's sub-bands."""
-        return AirtimeLedger(self.region.bands, memory, key, clock)
+        return AirtimeLedger(self.region.bands, memory, key, clock, reserve=WRITTEN_AHEAD)
 
 
 def plan(settings: RadioSettings) -> Plan:
