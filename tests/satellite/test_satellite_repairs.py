@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from rataccess.clock import SystemClock
+from rataccess.clock import LoopClock, SystemClock
 from rataccess.driver import DriverContext, Evidence, Forgetful, RadioMessage
 from rataccess.errors import MissingExtra, PortLost, RadioNotFound, RadioSilent
 from rataccess_drivers.gpio import LineSettings
 from rataccess_drivers.satellite import notecard_bus
 from rataccess_drivers.satellite.notecard import NotecardDriver, NotecardOptions
 from rataccess_drivers.satellite.sbd import SbdDriver, SbdOptions
+from rataccess_hil.memory_port import MemoryPort
 from rataccess_hil.pty_radio import PtyRadio
-from rataccess_hil.satellite import IridiumGateway, Virtual9603
+from rataccess_hil.satellite import IridiumGateway, Model, Virtual9603
 from rataccess_hil.satellite.notecard import VirtualNotecard
 from tests.satellite.rigs import Imt, Notecard, Sbd
 
@@ -112,6 +113,17 @@ async def test_the_modem_sleeps_while_the_driver_is_closed() -> None:
     await driver.aclose()
     assert radio.wire.levels == [True, False]
     await radio.aclose()
+
+
+@pytest.mark.looptime
+async def test_a_modem_with_hardware_handshake_on_three_wires() -> None:
+    port = MemoryPort()
+    modem = Virtual9603(port, IridiumGateway(clock=LoopClock()), model=Model(flow_control=3))
+    driver = SbdDriver(SbdOptions(port="pty:/x"), DriverContext("sat", LoopClock()), open_line=port.open_line)
+    await driver.open()
+    assert driver.identity.imei == modem.imei
+    await driver.aclose()
+    await modem.aclose()
 
 
 async def test_sbd_on_a_real_terminal() -> None:

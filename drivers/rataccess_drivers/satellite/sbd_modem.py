@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import re
 from abc import ABC, abstractmethod
@@ -136,12 +137,15 @@ class SbdModem(SatelliteRadio, ABC):
         self._note.change()
 
     async def _knock(self) -> None:
-        """`AT` until it is answered, for as long as a modem may take to start."""
+        """`AT` until it is answered, for as long as a modem may take to start.
+
+        One that waits for a handshake line that nobody wired takes commands and says nothing: every other one ends that.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + self.options.ready_timeout
-        while True:
+        for text in itertools.cycle(("AT", "AT&K0")):
             try:
-                await self._console.run(Command("AT", timeout=KNOCK_EVERY, echoed=False))
+                await self._console.run(Command(text, timeout=KNOCK_EVERY, echoed=False))
                 return
             except CommandFailed:
                 return  # it speaks

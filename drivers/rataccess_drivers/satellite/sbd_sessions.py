@@ -37,6 +37,7 @@ _READ_TRIES = 4
 # The modem itself gives up after 60 s without all bytes, and says so.
 _WRITE_LIMIT = 65.0
 _WRITE_TRIES = 3
+_SURE_TRIES = 4
 _WRITE_TROUBLE = {1: "the message did not arrive within 60 s", 2: "the sum was wrong"}
 
 
@@ -68,7 +69,7 @@ class SbdSessions:
 
     async def settle(self) -> None:
         """See how the last session ended, if nobody has, and fetch what it left.  Raises as `SbdConsole.run`."""
-        now = await self._buffers()
+        now = await self._buffers_surely()
         attempt = self._attempts.unfinished
         if attempt is not None:
             self._settle(attempt, now)
@@ -107,7 +108,7 @@ class SbdSessions:
         and as `SbdConsole.run` where the end was not seen, which `settle` finds out.
         """
         await self._fetch()
-        before = await self._buffers()
+        before = await self._buffers_surely()
         await self._write(data)
         attempt = Attempt(digest(data), before.momsn, self.imei, self._clock.wall())
         self._attempts.begin(attempt)
@@ -117,7 +118,7 @@ class SbdSessions:
         if result is not None and codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED:
             return self._accepted(attempt, result.momsn)
         try:
-            after = await self._buffers()
+            after = await self._buffers_surely()
         except CommandFailed as error:
             raise RadioSilent(f"{error}, and so what came of the message is not known yet") from error
         if after.momsn != before.momsn:
@@ -245,6 +246,16 @@ class SbdSessions:
         if found is None:
             raise CommandFailed(f"{self._console.name}: {line!r} is not the state of the buffers")
         return found
+
+    async def _buffers_surely(self) -> Buffers:
+        """The same, read until two readings agree: whether a message is sent again hangs on one digit without a sum."""
+        last = await self._buffers()
+        for _ in range(_SURE_TRIES):
+            again = await self._buffers()
+            if again == last:
+                return again
+            last = again
+        raise CommandFailed(f"{self._console.name} says something else of its buffers each time")
 
     async def _clear(self, which: int) -> None:
         """Clear the buffer of messages to be sent (0) or received (1)."""
