@@ -52,6 +52,11 @@ class FileMemory:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # or a power cut may bring the old file back, and air time with it
+        finally:
+            os.close(folder)
 
     put = put_now
 
