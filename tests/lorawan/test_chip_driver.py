@@ -19,13 +19,15 @@ from rataccess.errors import (
     TransportBroken,
 )
 from rataccess.lorawan.airtime import Modulation
+from rataccess.objects import Service
 from rataccess.registry import driver as registered
 from rataccess.tariff import Unit
-from rataccess.transport import Downlink, Handover, Hints
+from rataccess.transport import Downlink, Handover, Hints, Packet
 from rataccess_drivers.lora.class_a import LoRaWanChipDriver
 from rataccess_drivers.lora.class_a_radio import Margins
 from rataccess_drivers.lora.mac import Listen
 from rataccess_hil.lora import Misdeed
+from rataccess_transports.lorawan import LoraWanTransport
 from tests.lorawan.chip_rigs import APP_KEY, DEV_EUI, Field, attached, in_the_field
 
 pytestmark = pytest.mark.looptime
@@ -159,6 +161,21 @@ async def exhaust(driver: LoRaWanChipDriver, size: int = 51) -> None:
     """Send until nothing of that size may be sent."""
     for _ in range(40):
         await driver.send_message(RadioMessage(bytes(size), 2))
+
+
+async def test_the_transport_lorawan_carries_packets_both_ways() -> None:
+    async with attached(options={"confirmed": "always"}) as (field, driver):
+        transport = LoraWanTransport(driver)
+        await transport.open()
+        try:
+            field.device.send(b"for management", 1)
+            assert await transport.send(Packet(b"from solution", Service.SOLUTION)) == Handover("FCnt 0")
+            assert await transport.receive() == Packet(b"for management", Service.MANAGEMENT)
+            assert transport.hints.mtu == driver.message_hints.mtu
+        finally:
+            await transport.aclose()
+        assert await arrived(field) == [b"from solution"]
+        assert field.device.uplinks[0].port == 2
 
 
 async def test_too_large() -> None:

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from rataccess.driver import Forgetful
-from rataccess.errors import KeyStoreError, NotNow, PacketTooLarge, SequenceExhausted, TransportBroken
+from rataccess.errors import DiskFull, KeyStoreError, NotNow, PacketTooLarge, SequenceExhausted, TransportBroken
 from rataccess.lorawan import crypto
 from rataccess.lorawan.addresses import gps_time
 from rataccess.lorawan.commands import DeviceTimeAns, DeviceTimeReq, LinkCheckAns, RxTimingSetupReq
@@ -498,3 +498,48 @@ def test_out_of_turn_is_a_defect() -> None:
     assert isinstance(bench.step(bench.mac.send(bench.clock.now, 2, b"x")), Listen)
     assert DEV_EUI
     assert nothing(bench.windows[-1]) is None
+
+
+class FailingMemory(Forgetful):
+    """A disk that is full from the given write on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full_for: str | None = None
+
+    def put_now(self, key: str, value: bytes) -> None:
+        if self.full_for is not None and self.full_for in key:
+            raise DiskFull("no room")
+        self.put(key, value)
+
+
+@pytest.mark.parametrize("what", ["session", "airtime"])
+def test_a_full_disk_lets_nothing_out(what: str) -> None:
+    memory = FailingMemory()
+    bench = Bench(memory=memory)
+    assert bench.join().joined
+    memory.full_for = what
+    bench.clock.now += 60
+    with pytest.raises(DiskFull):
+        bench.mac.send(bench.clock.now, 2, b"x")
+    memory.full_for = None
+    assert bench.send(b"y").fcnt == (0 if what == "session" else 1)
+    memory.full_for = "session"
+    with pytest.raises(DiskFull):
+        bench.send(b"z", lambda _: bench.network.downlink(b"not kept", 2))
+    memory.full_for = None
+    bench.mac.silent(bench.clock.now)
+    bench.mac.silent(bench.clock.now)
+    frame = bench.network.downlink(b"kept", 2, fcnt=0)
+    assert bench.send(b"z", lambda _: frame).received == (Received(2, b"kept"),)
+
+
+def test_a_full_disk_lets_no_join_request_out() -> None:
+    memory = FailingMemory()
+    bench = Bench(memory=memory)
+    memory.full_for = "join"
+    with pytest.raises(DiskFull):
+        bench.mac.join(bench.clock.now)
+    memory.full_for = None
+    assert bench.join().joined
+    assert bench.network.dev_nonces == [0]

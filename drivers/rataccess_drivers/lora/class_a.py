@@ -35,13 +35,14 @@ from rataccess.errors import (
     PacketTooLarge,
     PortLost,
     RataccessError,
+    StoreError,
     TransportBroken,
 )
 from rataccess.lorawan.regions import REGIONS
 from rataccess.transport import Handover, Hints
 from rataccess_drivers.lora import class_a_view as view
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
-from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, check, settings
+from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, settings
 from rataccess_drivers.lora.class_a_radio import ClassARadio, Margins
 from rataccess_drivers.lora.mac import Action, Done, Mac
 from rataccess_drivers.lora.spi import GpioOpener, SpiOpener
@@ -54,6 +55,8 @@ KEPT = 64
 """Downlinks that wait for `receive_message`; more than a network sends in a day.  The oldest are given up first."""
 UNHEARD = 192
 """Uplinks without any downlink, with ADR, before the session is doubted: the back-off has had all its steps by then."""
+DISK_RETRY = 30.0
+"""Seconds until another attempt where the store could not keep what must be kept first."""
 ASK_TIME_EVERY = 86_400.0
 ASK_TIME_AGAIN = 3_600.0
 """Seconds until the next question where the network gave no answer."""
@@ -75,7 +78,6 @@ class LoRaWanChipDriver(Driver):
         chance: Random | None = None,
     ) -> None:
         super().__init__()
-        check(options)
         self.options = options
         self._name = context.name
         self._context = context
@@ -118,14 +120,12 @@ class LoRaWanChipDriver(Driver):
         await self._radio.aclose()
         await self._radio.open()
         if self._mac is None:
-            now = self._context.clock.monotonic()
+            self._ask_time_at = now = self._now()
             prefix = f"driver/{self._name}"
             self._mac = Mac(told, self._context.memory, prefix, self._ledger, self._chance, now)
-            self._ask_time_at = now
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
-        begins = isinstance(self._trouble, Closed)
-        self._trouble = None
+        begins, self._trouble = isinstance(self._trouble, Closed), None
         if begins:
             self._told = self._evidence()
 
@@ -150,8 +150,7 @@ class LoRaWanChipDriver(Driver):
                 return
             raise AttachFailed(error.reason, error.retry_after) from error
         if done.joined:
-            self._rejoin = False
-            self._ask_time_at = self._now()
+            self._rejoin, self._ask_time_at = False, self._now()
             log.info("%s has joined: %r", self._name, mac.session)
         elif not self._keeps_session(mac):
             reason = view.why_not_joined(self.options, mac, mac.rejected.total() - before)
@@ -191,8 +190,6 @@ class LoRaWanChipDriver(Driver):
             exchange.cancel()
             await asyncio.wait({exchange})
 
-    # --- recoveries ---------------------------------------------------------------------------------------------------
-
     @property
     def recoveries(self) -> Sequence[Recovery]:
         """See `Driver.recoveries`; the reset line where it is wired."""
@@ -226,8 +223,6 @@ class LoRaWanChipDriver(Driver):
         """The network may have forgotten us: `attach` asks once, and keeps the session where nobody answers."""
         self._rejoin = self._mac is not None and self._mac.session is not None
         self._tell()
-
-    # --- what is known ------------------------------------------------------------------------------------------------
 
     def _evidence(self) -> Evidence:
         if self._trouble is not None:
@@ -273,8 +268,6 @@ class LoRaWanChipDriver(Driver):
         utc, at = self._mac.time
         return utc + self._now() - at
 
-    # --- hints --------------------------------------------------------------------------------------------------------
-
     @property
     def message_hints(self) -> Hints:
         """See `MovesMessages`: payload limit and modulation of the data rate now."""
@@ -304,10 +297,11 @@ class LoRaWanChipDriver(Driver):
 
     def _doubt(self, mac: Mac, unacknowledged: bool) -> None:
         """A network that has lost our session hears nothing and says nothing: after long silence ask to join anew."""
-        limit = self.options.unacknowledged_limit
         self._unacknowledged = self._unacknowledged + 1 if unacknowledged else 0
         unheard = mac.session.adr_ack_cnt if mac.session is not None else 0
-        lost = (0 < limit <= self._unacknowledged) or (unheard >= UNHEARD and unheard % UNHEARD == 0)
+        lost = (0 < self.options.unacknowledged_limit <= self._unacknowledged) or (
+            unheard >= UNHEARD and unheard % UNHEARD == 0
+        )
         if lost and mac.session is not None:
             log.warning("%s: the network has long been silent; it may have lost the session", self._name)
             self._unacknowledged = 0
@@ -338,7 +332,10 @@ class LoRaWanChipDriver(Driver):
         self._usable()
         class_a = self._class_a
         assert class_a is not None
-        action = begin()
+        try:
+            action = begin()
+        except StoreError as error:
+            raise NotNow(f"the counters of {self._name} cannot be kept: {error}", DISK_RETRY) from error
         task = asyncio.create_task(self._exchanged(class_a, action), name=f"rataccess {self._name} lorawan")
         self._exchange = task
         task.add_done_callback(self._ended)
@@ -400,4 +397,4 @@ class LoRaWanChipDriver(Driver):
         return self._mac
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._context.clock.monotonic()

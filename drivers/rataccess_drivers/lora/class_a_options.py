@@ -58,8 +58,11 @@ class LoRaWanChipOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ask_time: bool = True
     """Whether to ask the network for the time (DeviceTimeReq), after joining and once a day."""
 
+    def __post_init__(self) -> None:
+        _check(self)
 
-def check(options: LoRaWanChipOptions) -> None:
+
+def _check(options: LoRaWanChipOptions) -> None:
     """Raises `ConfigurationError` where two options contradict each other."""
     region = REGIONS[options.region]
     if options.sub_band is not None and not region.fixed:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from random import Random
 
-from rataccess.errors import FrameError, NotNow, PacketTooLarge, ProtectionFailed, TransportBroken
+from rataccess.errors import FrameError, NotNow, PacketTooLarge, ProtectionFailed, StoreError, TransportBroken
 from rataccess.lorawan import crypto
 from rataccess.lorawan.addresses import utc_of_gps
 from rataccess.lorawan.airtime import Modulation
@@ -316,12 +316,14 @@ class Mac:
             if now < self._quiet_until:
                 raise NotNow("the network has asked for silence (DutyCycleReq)", self._quiet_until - now)
             exchange.choice = self._choose(session, exchange.choice.dr, len(exchange.frame))
+            action = self._transmission(exchange)
         except NotNow as error:
             if error.retry_after > self.settings.patience:
                 return self._end(exchange)
             return Pause(now + error.retry_after)
+        except StoreError:  # air time that cannot be noted is not used
+            return self._end(exchange)
         exchange.left -= 1
-        action = self._transmission(exchange)
         self._state = State.SENDING
         return action
 
