@@ -265,3 +265,18 @@ async def test_anything_from_the_network_changes_nothing(tmp_path: Path, monkeyp
         assert {each[3] for each in answers} <= {1, 4}  # PUSH_ACK and PULL_ACK
         assert (await made.send(b"\x20hello")).downlink is not None
         assert len(made.heard.packets) == 1
+
+
+async def test_a_gateway_that_has_not_asked_yet_is_answered_where_it_sends_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        gateway = made.way._gateways.heard(f"{made.gateways[0].eui:016x}")
+        assert gateway is not None
+        asked = gateway.address
+        gateway.address, gateway.asked = None, False  # as after a start of the service
+        assert (await made.send(b"\x20hello")).downlink is not None
+        gateway.address, gateway.asked = asked, True
+        gateway.spoke("elsewhere", 2, gateway.heard_at, asks=False)
+        assert gateway.address is asked
+        assert not gateway.reachable(gateway.heard_at + 100)

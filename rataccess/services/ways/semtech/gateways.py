@@ -16,7 +16,7 @@ from rataccess.objects import decode, encode
 HOUR = 3600.0
 """What a duty cycle is measured over (EN 300 220-1 clause 5.4.1)."""
 SILENT = 90.0
-"""Seconds after which a gateway that asks for nothing cannot be sent to: the forwarder asks every 5 to 10 s."""
+"""Seconds after which a gateway that says nothing cannot be sent to: the forwarder asks every 5 to 10 s."""
 MOST_GATEWAYS = 256
 
 
@@ -26,15 +26,22 @@ class Gateway:
 
     eui: str
     address: Any = None
-    """Where it last asked for downlinks from."""
+    """Where it last asked for downlinks from; before it has, where it sends from: some use one socket for both."""
     version: int = 2
-    asked_at: float = float("-inf")
+    asked: bool = False
+    heard_at: float = float("-inf")
     spent: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     """Begin and length of transmissions in the last hour, by sub-band."""
 
+    def spoke(self, address: Any, version: int, now: float, *, asks: bool) -> None:
+        """A datagram of it came; `asks`: for downlinks."""
+        self.heard_at = now
+        if asks or not self.asked:
+            self.address, self.version, self.asked = address, version, asks
+
     def reachable(self, now: float) -> bool:
         """Whether a downlink can be given to it."""
-        return self.address is not None and now - self.asked_at <= SILENT
+        return self.address is not None and now - self.heard_at <= SILENT
 
     def may_send(self, region: Region, frequency: int, airtime: float, now: float) -> bool:
         """Whether the law's duty cycle leaves room for `airtime` seconds."""

@@ -172,9 +172,8 @@ class SemtechWay(WayForBoth):
         if answer is not None:
             self._socket.send(answer, address)
         now = asyncio.get_running_loop().time()
-        if packet.kind == forwarder.PULL_DATA:
-            gateway.address, gateway.version, gateway.asked_at = address, packet.version, now
-        elif packet.kind == forwarder.TX_ACK:
+        gateway.spoke(address, packet.version, now, asks=packet.kind == forwarder.PULL_DATA)
+        if packet.kind == forwarder.TX_ACK:
             self._transmit(self._downlinks.reported(packet.token, gateway, packet.error, now))
         for _ in range(packet.skipped):
             self._count("packets of no use to a gateway")
