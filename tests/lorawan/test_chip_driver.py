@@ -52,6 +52,9 @@ async def test_join_uplink_downlink(chip: str) -> None:
     async with attached(chip) as (field, driver):
         assert field.device.joins == 1
         assert await driver.send_message(RadioMessage(b"first", 2)) is None
+        status = await driver.status()
+        assert (status.evidence, status.rat, status.operator) == (Evidence.BEARER, "lorawan", "000013")
+        assert status.signal_dbm is not None
         field.device.send(b"order", 1)
         await driver.send_message(RadioMessage(b"second", 2))
         assert await received(driver) == RadioMessage(b"order", 1)
@@ -204,6 +207,12 @@ async def test_device_time_is_known_to_a_second() -> None:
         asked = len(field.device.answers)
         await driver.send_message(RadioMessage(b"x", 2))
         assert len(field.device.answers) == asked, "not with each uplink"
+
+
+async def test_link_check_is_in_the_status() -> None:
+    async with attached(options={"link_check": True}) as (_, driver):
+        await driver.send_message(RadioMessage(b"x", 2))
+        assert "heard by 1 gateways" in (await driver.status()).detail
 
 
 async def test_what_waits_at_the_network_is_fetched() -> None:

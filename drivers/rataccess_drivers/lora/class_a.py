@@ -126,8 +126,7 @@ class LoRaWanChipDriver(Driver):
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
         begins, self._trouble = isinstance(self._trouble, Closed), None
-        if begins:
-            self._told = self._evidence()
+        self._told = self._evidence() if begins else self._told
 
     async def attach(self) -> Bearer:
         """Join where there is no session; one request each time.  See `Driver.attach`."""
@@ -167,10 +166,8 @@ class LoRaWanChipDriver(Driver):
         mac = self._usable()
         if self._exchange is not None:
             await self._radio.probe()
-        else:
-            await self._radio.channel_free(frequency=self._region.rx2_frequency, modulation=mac.modulation)
-            if self._exchange is None and self._class_a is not None:
-                await self._class_a.rest()
+        elif self._class_a is not None:
+            await self._class_a.look(self._region.rx2_frequency, mac.modulation)
         self._check()
         return self._status()
 
@@ -243,9 +240,8 @@ class LoRaWanChipDriver(Driver):
         )
 
     def _detail(self) -> str:
-        if self._trouble is not None:
-            return " ".join(str(self._trouble).split())
-        return view.one_line(self.options, self._usable())
+        trouble = self._trouble
+        return view.one_line(self.options, self._usable()) if trouble is None else " ".join(str(trouble).split())
 
     def _tell(self) -> None:
         """Announce a change of evidence, once."""
@@ -312,6 +308,8 @@ class LoRaWanChipDriver(Driver):
         if self.options.ask_time and self._now() >= self._ask_time_at and mac.room > view.USUAL_SIZE:
             mac.ask_time()
             self._ask_time_at = self._now() + ASK_TIME_AGAIN
+        if self.options.link_check and mac.link is None and mac.room > view.USUAL_SIZE:
+            mac.ask_link()
 
     async def _fetch_more(self, mac: Mac) -> None:
         """What the network still has (FPending) comes down after another uplink; an empty one costs least."""
@@ -352,6 +350,8 @@ class LoRaWanChipDriver(Driver):
     async def _exchanged(self, class_a: ClassARadio, action: Action) -> Done:
         done = await class_a.run(action)
         for each in done.received:
+            if len(self._received) == KEPT:
+                log.warning("%s: nobody fetches downlinks; the oldest of %d is given up", self._name, KEPT)
             self._received.append(RadioMessage(each.payload, each.port))
             self._news.set()
         mac = self._usable()

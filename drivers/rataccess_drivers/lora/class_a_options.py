@@ -53,10 +53,12 @@ class LoRaWanChipOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """How late this host may wake up at worst; receive windows open by so much earlier and last longer."""
     clock_error: Annotated[float, Meta(gt=0, le=0.02)] = 0.003
     """How wrong the time of a receive window may be, either way: clocks of both ends, time stamp of the interrupt."""
-    fetch_pending: Annotated[int, Meta(ge=0, le=16)] = 4
+    fetch_pending: Annotated[int, Meta(ge=0, le=16)] = 2
     """Empty uplinks in a row at most, to fetch what the network says it still has."""
     ask_time: bool = True
     """Whether to ask the network for the time (DeviceTimeReq), after joining and once a day."""
+    link_check: bool = False
+    """Whether to ask after joining how well the device is heard (LinkCheckReq); `status` shows the answer."""
 
     def __post_init__(self) -> None:
         _check(self)

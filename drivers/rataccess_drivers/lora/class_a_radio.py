@@ -23,7 +23,9 @@ import math
 from dataclasses import dataclass
 
 from rataccess.errors import RataccessError, StoreError
+from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.mac import Action, Done, Listen, Mac, Pause, Transmit
+from rataccess_drivers.lora.mac.exchange import State
 from rataccess_drivers.lora.transceiver import Reception, Transceiver
 
 log = logging.getLogger("rataccess.lorawan")
@@ -102,6 +104,12 @@ class ClassARadio:
         except StoreError as error:
             log.warning("a LoRaWAN downlink was dropped, for its counter could not be kept: %s", error)
             return self._mac.silent(_now())
+
+    async def look(self, frequency: int, modulation: Modulation) -> None:
+        """See that all of the chip works, by a short look at a channel; raises what the transceiver raises."""
+        await self._radio.channel_free(frequency=frequency, modulation=modulation)
+        if self._mac.state is State.IDLE:
+            await self.rest()
 
     async def rest(self) -> None:
         """Between two exchanges the chip sleeps; where it does not want to, the next exchange will tell."""
