@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,12 +24,13 @@ def driver_of(made: Farm, memory: Forgetful, **options: Any) -> LoRaWanChipDrive
         role: ChipLine(line=line) for role, line in {"reset": "reset", "irq": "dio1", "busy": "busy"}.items()
     }
     context = DriverContext("field", LoopClock(), {"field.appkey": APP_KEY.hex()}.get, memory)
-    told = {"region": made.settings.region, "deveui": f"{DEV_EUI:016X}", **options}
+    told = {"region": made.settings.region, "dev_eui": f"{DEV_EUI:016X}", "confirmed": "never", **options}
     return LoRaWanChipDriver(
         LoRaWanChipOptions(transceiver=TransceiverOptions(chip=Chip.SX1262, **lines), **told),
         context,
         open_spi=chip.open_spi,
         open_gpio=chip.open_gpio,
+        chance=Random(3),
     )
 
 
