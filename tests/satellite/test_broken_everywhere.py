@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rataccess.driver import Forgetful, RadioMessage
-from rataccess.errors import AttachFailed, Closed, DriverError, NotNow, TransportBroken
+from rataccess.errors import AttachFailed, Closed, DiskFull, DriverError, NotNow, TransportBroken
 from rataccess_hil.satellite import ImtBreak, Step
 from tests.satellite.rigs import Imt, Iridium, Notecard, Radio, Sbd
 
@@ -210,6 +210,41 @@ async def test_sbd_credits() -> None:
     driver = await started(radio, Disk())
     assert await driver.send_message(RadioMessage(bytes(51)))
     assert radio.gateway.credits(radio.modem.imei) == driver.message_hints.tariff.units(51) == 2
+    await driver.aclose()
+    await radio.aclose()
+
+
+class FullDisk(Disk):
+    """A disk that takes nothing while it is full."""
+
+    full = False
+
+    def put(self, key: str, value: bytes) -> None:
+        if self.full:
+            raise DiskFull("no space left on device")
+        super().put(key, value)
+
+    put_now = put
+
+
+@pytest.mark.parametrize("kind", [Sbd, Imt, Notecard])
+async def test_full_disk(kind: type[Any]) -> None:
+    """What cannot be noted is not sent, what cannot be kept is not taken from the radio, and both go on afterwards."""
+    radio, disk = kind(), FullDisk()
+    driver = await started(radio, disk)
+    assert await driver.send_message(RadioMessage(b"before"))
+    disk.full = True
+    with pytest.raises(NotNow, match="no space left"):
+        await driver.send_message(RadioMessage(UP))
+    assert radio.up() == [b"before"]
+    if kind is not Imt:  # its modem keeps no copy
+        radio.down(DOWN)
+        await asyncio.sleep(200)
+    disk.full = False
+    if kind is not Imt:
+        assert (await driver.receive_message()).data == DOWN
+    assert await driver.send_message(RadioMessage(UP))
+    assert radio.up() == [b"before", UP]
     await driver.aclose()
     await radio.aclose()
 

@@ -105,6 +105,30 @@ async def test_a_power_cut_ends_what_nothing_else_does(kind: type[Any]) -> None:
 
 
 @pytest.mark.looptime
+@pytest.mark.parametrize("kind", [Sbd, Imt, Notecard])
+async def test_a_recovery_while_a_message_is_under_way(kind: type[Any]) -> None:
+    """The port is closed under it; whoever waits is told, nothing hangs, and it is accounted for afterwards."""
+    radio, memory = kind(), Forgetful()
+    driver = radio.driver(memory)
+    await driver.open()
+    await driver.attach()
+    radio.down(b"\x01down")
+    sending = asyncio.create_task(driver.send_message(HELLO))
+    await asyncio.sleep(1.5)
+    await driver.recoveries[0].run()
+    await asyncio.sleep(100)
+    assert sending.done()
+    sending.exception()
+    await driver.aclose()
+    driver = radio.driver(memory)
+    await driver.open()
+    await driver.attach()
+    assert len(radio.up()) <= 1
+    await driver.aclose()
+    await radio.aclose()
+
+
+@pytest.mark.looptime
 async def test_the_modem_sleeps_while_the_driver_is_closed() -> None:
     radio = WiredSbd()
     radio.usual = {**radio.usual, "power_switch": None}

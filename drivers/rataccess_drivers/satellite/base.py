@@ -22,6 +22,7 @@ from rataccess.errors import (
     PacketTooLarge,
     PortLost,
     RataccessError,
+    StoreError,
     TransportBroken,
 )
 from rataccess.transport import Handover, Hints
@@ -108,6 +109,8 @@ class SatelliteRadio(Driver, ABC):
         except (DriverError, TransportBroken) as error:
             self._break(error)
             raise TransportBroken(str(error)) from error
+        except StoreError as error:
+            raise NotNow(f"{self.name} sends nothing that it cannot keep a note of: {error}", LOOK_AGAIN) from error
         finally:
             self._tell_slot()
         if (attempt := self._attempts.find(data)) is not None and attempt.outcome is Outcome.ACCEPTED:

@@ -18,14 +18,7 @@ import random
 from typing import Any
 
 from rataccess.driver import DriverContext, RadioMessage
-from rataccess.errors import (
-    DriverError,
-    NotNow,
-    PacketTooLarge,
-    PortLost,
-    RadioSilent,
-    TransportBroken,
-)
+from rataccess.errors import DriverError, NotNow, PacketTooLarge, PortLost, RadioSilent, StoreError, TransportBroken
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
@@ -221,7 +214,11 @@ class ImtDriver(ImtModem):
         if body is None:
             return
         if attempt.reference != GIVEN:
-            self._attempt = self._attempts.change(attempt, reference=GIVEN)
+            try:
+                self._attempt = self._attempts.change_surely(attempt, reference=GIVEN)
+            except StoreError as error:  # the modem gives the message up where it gets no segment
+                log.error("%s: a message is not sent that no note can be kept of: %s", self.name, error)
+                return
         self._console.put_at_once("messageOriginateSegment", body)
 
     def _ended(self, message: Message) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rataccess.driver import RadioMessage
-from rataccess.errors import Closed, ObjectError, RataccessError
+from rataccess.errors import Closed, ObjectError, RataccessError, StoreError
 from rataccess.objects import Memory, decode, encode
 
 log = logging.getLogger("rataccess.satellite")
@@ -76,9 +76,13 @@ class Attempts:
             log.warning("%s in the store cannot be read and is forgotten", self._key)
 
     def begin(self, attempt: Attempt) -> None:
-        """Keep it; it is on disk when this returns."""
-        self._attempts = [*self._attempts, attempt][-MOST_ATTEMPTS:]
-        self._save()
+        """Keep it; it is on disk when this returns.  Raises `StoreError`, and then nothing may be sent."""
+        before, self._attempts = self._attempts, [*self._attempts, attempt][-MOST_ATTEMPTS:]
+        try:
+            self._save()
+        except StoreError:
+            self._attempts = before
+            raise
 
     def find(self, data: bytes) -> Attempt | None:
         """The attempt with exactly this message."""
@@ -91,16 +95,34 @@ class Attempts:
         return next((each for each in self._attempts if each.outcome is Outcome.OPEN), None)
 
     def change(self, attempt: Attempt, **changes: Any) -> Attempt:
-        """Replace fields of it."""
+        """Replace fields of it.  A disk that fails is logged: what it has is older, and errs on the safe side."""
         new = replace(attempt, **changes)
         self._attempts = [new if each is attempt else each for each in self._attempts]
-        self._save()
+        self._save_if_possible()
+        return new
+
+    def change_surely(self, attempt: Attempt, **changes: Any) -> Attempt:
+        """The same, where what comes next depends on it: raises `StoreError`, and then nothing has changed."""
+        before = self._attempts
+        new = replace(attempt, **changes)
+        self._attempts = [new if each is attempt else each for each in before]
+        try:
+            self._save()
+        except StoreError:
+            self._attempts = before
+            raise
         return new
 
     def forget(self, attempt: Attempt) -> None:
         """Its end was told, or it never reached the network."""
         self._attempts = [each for each in self._attempts if each.digest != attempt.digest]
-        self._save()
+        self._save_if_possible()
+
+    def _save_if_possible(self) -> None:
+        try:
+            self._save()
+        except StoreError as error:
+            log.error("%s could not be written: %s", self._key, error)
 
     def _save(self) -> None:
         rows = [[a.digest, a.number, a.radio, a.begun, a.outcome.value, a.reference] for a in self._attempts]
@@ -127,11 +149,14 @@ class SessionNote:
             self.ring, self.begun = True, None  # damaged: a look too many does no harm
 
     def change(self, *, ring: bool | None = None, begun: float | None = None) -> None:
-        """Keep both; it is on disk when this returns."""
+        """Keep both; on disk when this returns, unless the disk fails, which is logged."""
         new = self.ring if ring is None else ring
         if (new, begun) != (self.ring, self.begun):
             self.ring, self.begun = new, begun
-            self._memory.put_now(self._key, encode([new, begun]))
+            try:
+                self._memory.put_now(self._key, encode([new, begun]))
+            except StoreError as error:
+                log.error("%s could not be written: %s", self._key, error)
 
 
 class Inbox:
@@ -167,12 +192,24 @@ class Inbox:
         return bool(self._mark) and list(mark) == self._mark
 
     def arrived(self, mark: Sequence[object], message: RadioMessage) -> None:
-        """Take a message, unless its mark is that of the last one; on disk when this returns."""
-        if not self.seen(mark):
-            self._mark = list(mark)
-            self._waiting.append(message)
+        """Take a message, unless its mark is that of the last one; on disk when this returns.
+
+        Raises `StoreError` where it is not, and then the radio must keep its copy.  One without a mark has no other copy:
+        it is taken all the same.
+        """
+        if self.seen(mark):
+            return
+        before, self._mark = self._mark, list(mark)
+        self._waiting.append(message)
+        try:
             self._save()
-            self._news.set()
+        except StoreError as error:
+            if mark:
+                self._mark = before
+                self._waiting.pop()
+                raise
+            log.error("%s could not be written: %s", self._key, error)
+        self._news.set()
 
     def taken(self) -> None:
         """The radio has given its copy of the last message up: the next one is new, even where it looks the same."""
@@ -186,19 +223,21 @@ class Inbox:
         self._news.set()
 
     async def receive(self) -> RadioMessage:
-        """The next message, once; cancelling loses nothing.  Raises what `close` was given."""
+        """The next message, once; cancelling loses nothing.  Raises what `close` was given, and `StoreError`."""
         while True:
             if self._trouble is not None:
                 raise _again(self._trouble)
             if self._waiting:
-                message = self._waiting.pop(0)
-                self._save()
+                message = self._waiting[0]
+                self._save(1)
+                del self._waiting[0]
                 return message
             self._news.clear()
             await self._news.wait()
 
-    def _save(self) -> None:
-        self._memory.put_now(self._key, encode([self._mark, [[each.data, each.port] for each in self._waiting]]))
+    def _save(self, taken: int = 0) -> None:
+        rows = [[each.data, each.port] for each in self._waiting[taken:]]
+        self._memory.put_now(self._key, encode([self._mark, rows]))
 
 
 def _again(error: RataccessError) -> RataccessError:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rataccess.driver import DriverContext, RadioMessage
-from rataccess.errors import CommandFailed, DriverError, NotNow
+from rataccess.errors import Closed, CommandFailed, DriverError, NotNow, StoreError
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
@@ -175,9 +175,9 @@ class NotecardDriver(NotecardCard):
                     if every is not None and loop.time() >= check_at:
                         check_at = loop.time() + every
                         await self._console.ask({"req": "hub.sync", "in": True})
-            except CommandFailed as error:
+            except (CommandFailed, StoreError) as error:
                 log.warning("%s", error)
-            except DriverError as error:
+            except (DriverError, Closed) as error:  # a recovery closes the bus under a request
                 self._break(error)
             await asyncio.sleep(self.options.poll_every)
 

@@ -17,10 +17,12 @@ from rataccess.clock import EARLIEST_PLAUSIBLE
 from rataccess.driver import Allowance, Bearer, DriverContext, RadioStatus
 from rataccess.errors import (
     AttachFailed,
+    Closed,
     CommandFailed,
     DriverError,
     NotNow,
     RadioSilent,
+    StoreError,
     TransportBroken,
 )
 from rataccess.tariff import Unit
@@ -254,8 +256,12 @@ class SbdDriver(SbdModem):
             except NotNow as later:
                 self._mail_due.set()
                 return max(1.0, later.retry_after)
-            except (DriverError, TransportBroken) as error:
+            except (DriverError, TransportBroken, Closed) as error:  # a recovery closes the port under a session
                 self._break(error)
+                self._mail_due.set()
+                return LOOK_AGAIN
+            except StoreError as error:
+                log.error("%s: what waits is not fetched while it cannot be kept: %s", self.name, error)
                 self._mail_due.set()
                 return LOOK_AGAIN
             finally:

@@ -18,7 +18,15 @@ import logging
 
 from rataccess.clock import Clock
 from rataccess.driver import RadioMessage
-from rataccess.errors import CommandFailed, NotNow, PacketTooLarge, RadioSilent, RataccessError, TransportBroken
+from rataccess.errors import (
+    CommandFailed,
+    NotNow,
+    PacketTooLarge,
+    RadioSilent,
+    RataccessError,
+    StoreError,
+    TransportBroken,
+)
 from rataccess.transport import Handover
 from rataccess_drivers.satellite import sbd_codec as codec
 from rataccess_drivers.satellite.kept import Attempt, Attempts, Inbox, Outcome, SessionNote, digest
@@ -79,7 +87,7 @@ class SbdSessions:
         self.waiting = now.waiting
         if now.mt_present:
             self._unread = now.mtmsn
-            with contextlib.suppress(NotNow):
+            with contextlib.suppress(NotNow, StoreError):
                 await self._fetch()
 
     def _settle(self, attempt: Attempt, now: Buffers) -> None:
@@ -206,7 +214,9 @@ class SbdSessions:
             self.waiting = max(0, result.mt_queued)
         if result.mt_status == codec.MT_RECEIVED:
             self._unread = result.mtmsn
-            with contextlib.suppress(RadioSilent, CommandFailed, NotNow):  # it stays there; no session begins before
+            with contextlib.suppress(
+                RadioSilent, CommandFailed, NotNow, StoreError
+            ):  # it stays there; no session begins before
                 await self._fetch()
         return result
 
