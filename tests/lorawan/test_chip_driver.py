@@ -309,9 +309,14 @@ async def test_rejoin_keeps_the_session_until_somebody_answers() -> None:
         assert names == ["radio off/on", "reset line", "rejoin"]
         field.device.accepts_joins = False
         await driver.recoveries[-1].run()
+        assert (await driver.status()).evidence is Evidence.REGISTERED
         await asyncio.sleep(20)
         await driver.attach()
         assert field.device.joins == 1
+        assert (await driver.status()).evidence is Evidence.BEARER
+        await driver.recoveries[-1].run()
+        await driver.attach()  # too soon for another request: the old session is what there is
+        assert len(field.device.nonces) == 1
         await driver.send_message(RadioMessage(b"still there", 2))
         field.device.accepts_joins = True
         await driver.recoveries[-1].run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -11,10 +12,11 @@ from rataccess.driver import Forgetful
 from rataccess.errors import DiskFull, KeyStoreError, NotNow, PacketTooLarge, SequenceExhausted, TransportBroken
 from rataccess.lorawan import crypto
 from rataccess.lorawan.addresses import gps_time
-from rataccess.lorawan.commands import DeviceTimeAns, DeviceTimeReq, LinkCheckAns, RxTimingSetupReq
+from rataccess.lorawan.commands import DeviceTimeAns, DeviceTimeReq, DutyCycleReq, LinkCheckAns, RxTimingSetupReq
 from rataccess.lorawan.frame import JoinAccept, encode_frequencies, encode_masks
 from rataccess.lorawan.regions import AU915, EU868, REGIONS, US915, Region
 from rataccess_drivers.lora.mac import Done, Listen, Received
+from rataccess_drivers.lora.mac.exchange import State
 from rataccess_drivers.lora.mac.joining import Joining
 from tests.lorawan.small_network import APP_KEY, DEV_EUI, Bench, joined, nothing, only_in
 
@@ -357,6 +359,28 @@ def test_duty_cycle_is_not_now_and_survives_a_restart() -> None:
     bench.restart()
     assert wait <= bench.mac.wait(bench.clock.now, 51) <= wait + 30, "the pause of a restart counts as none"
     assert not [each for each in bench.ledger.allowances() if each.name.startswith("868-868.6") and each.left > 2500]
+
+
+def test_repetitions_end_where_the_duty_cycle_does() -> None:
+    bench = joined(data_rate=0)
+    bench.send(bytes(51))
+    for _ in range(3):
+        done = bench.run(bench.mac.send(bench.clock.now, 2, bytes(51), confirmed=True))
+    assert not done.acknowledged
+    assert len(bench.network.heard) == 1 + 1 + 4 + 4 + 3, "the last one is given up rather than sent an hour later"
+    assert bench.mac.state is State.IDLE
+
+
+def test_repetitions_keep_the_networks_silence() -> None:
+    bench = joined(US915)
+    bench.order(DutyCycleReq(max_dcycle=4))
+    bench.send(b"x")
+    bench.clock.now += 60
+    bench.send(b"x", confirmed=True)
+    last = bench.sent[-4:]
+    assert len({each.action.data for each in last}) == 1
+    for earlier, later in pairwise(last):
+        assert later.at - earlier.at >= earlier.action.airtime * 16
 
 
 def test_power_follows_antenna_and_limit() -> None:
