@@ -370,6 +370,11 @@ class Exchange:
         hints = self.access.links[link].link.hints
         return hints is None or hints.downlink is Downlink.ANYTIME
 
+    def answers_at_once(self, link: str) -> bool:
+        """Whether what the service has to say comes right after a request, or not at all."""
+        hints = self.access.links[link].link.hints
+        return hints is not None and hints.downlink is Downlink.AFTER_UPLINK
+
     def in_use(self, link: str) -> bool:
         """Whether ordinary records take `link` now."""
         return self.access.current == link

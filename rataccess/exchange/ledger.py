@@ -13,7 +13,7 @@ from rataccess.access import Access, Kind
 from rataccess.exchange.flights import Flight
 from rataccess.exchange.staging import Outgoing, Staging
 from rataccess.numbers import NumberSet
-from rataccess.objects import ReceiptState, Service
+from rataccess.objects import MAX_OBJECT_BYTES, ReceiptState, Service
 from rataccess.store import Store
 
 RESEND_AFTER = 6 * 3600.0
@@ -42,6 +42,8 @@ class Ledger:
         self.highest = store.last_number(service)
         """No record with a higher number was ever sent."""
         self._floor_told_at = float("-inf")
+        self._parts: dict[int, list[Span]] = {}
+        """What the service holds of records that the operator has whole, and that are to go again soon."""
         self._told = NumberSet()
         """What the service has acknowledged, as far as it was looked at."""
         self.news: set[str] = {"hello"}
@@ -75,6 +77,7 @@ class Ledger:
         for number in numbers:
             self.handed.pop(number, None)
             self._aside.pop(number, None)
+            self._parts.pop(number, None)
 
     # --- acknowledgements ----------------------------------------------------------------------------------------------
 
@@ -228,12 +231,26 @@ class Ledger:
             self._store.hand_over(self._service, list(whole), now + RESEND_AFTER)
         return list(whole)
 
+    def incomplete(self, told: object, due: float) -> None:
+        """The service, which answers at once, holds only parts of records that the operator has had whole (`told`:
+        control 2): what it lacks of them goes again at `due` (wall seconds)."""
+        numbers = [number for number in told if number in self.handed] if isinstance(told, dict) else []
+        for number in numbers:
+            self._parts[number] = _spans(told[number], MAX_OBJECT_BYTES)  # type: ignore[index]
+        if numbers:
+            self._store.hand_over(self._service, numbers, due)
+
     def resend(self, now: float) -> int:
         """Have what was handed over long ago (`now` in wall seconds) sent again, over whatever link there is; returns how
         many records that are."""
         due = self._store.due_for_resend(self._service, now, 64)
         for record in due:
             self._staging.again(record)
+            item, spans = self._staging.items[record.number], self._parts.pop(record.number, ())
+            if spans and not item.flights and spans[-1][1] <= len(record.body):
+                item.told = True
+                item.told_of(spans)
+                item.hold(spans)
             self._store.hand_over(self._service, [record.number], now + RESEND_AFTER)
         return len(due)
 

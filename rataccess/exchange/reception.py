@@ -26,6 +26,8 @@ _log = logging.getLogger("rataccess.exchange")
 
 REFUSED_PAUSE = 1.0
 """Seconds of rest after the service refused a message."""
+LOST_AFTER = 60.0
+"""Seconds without another answer after which parts that no answer told of are lost, although the operator had them."""
 LATEST_PLAUSIBLE = 2.0**32
 """Seconds since 1970 (2106): a service that tells a later time, or one before the first of these libraries, is wrong."""
 
@@ -113,6 +115,8 @@ class Reception:
             self._apply(message, link, flight)
             self._take(message, link)
             exchange.grounding.outrun(flight)
+            if compact and exchange.answers_at_once(link):
+                exchange.ledger.incomplete(message.control.get(PARTIAL), exchange.wall() + LOST_AFTER)
         finally:
             if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
                 flight.lane.fruitless = 0

@@ -399,3 +399,23 @@ def test_the_time_is_asked_once_of_a_satellite(monkeypatch: pytest.MonkeyPatch) 
             assert len(made.mailbox) == 1
 
     in_virtual_time(scene())
+
+
+def test_parts_that_a_network_took_and_lost_go_again_soon_where_the_service_answers_at_once() -> None:
+    async def scene() -> None:
+        async with compact_world(links=LORA) as made:
+            lora = made.airs["lora"]
+            lora.hints["acknowledges_handover"] = True
+            await made.kill_device()
+            await made.start_device()
+            await asyncio.sleep(1)
+            await settled(made, 0)
+            carry, lost = lora.carry, iter([False, True, False, True])
+            lora.carry = lambda *packet: [] if next(lost, False) else carry(*packet)
+            await made.enqueue(random.Random(1).randbytes(200))
+            await asyncio.sleep(30)
+            before = len(lora.sent)
+            await until(lambda: made.delivered() == made.accepted, 300)
+            assert len(lora.sent) - before <= 3, "what was lost, and no more"
+
+    in_virtual_time(scene())
