@@ -339,9 +339,25 @@ async def test_a_frozen_session_breaks_the_transport() -> None:
     assert heard[-1].evidence is Evidence.PORT
     with pytest.raises(TransportBroken):
         await modem.receive_message()
-    await modem.attach()  # it lives again: set up anew
+    script.answers["AT+SBDSX"] = "+SBDSX: 1, 7, 0, -1, 0, 0"
+    await modem.attach()  # it lives again, and has the message still: set up anew
     script.answers["AT+SBDIX"] = "+SBDIX: 0, 7, 0, 0, 0, 0"
     assert await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def test_a_modem_that_lost_its_power_in_a_session_leaves_it_open() -> None:
+    """The MOMSN has not moved and the buffer is empty: nobody knows, and the very same message is not sent again."""
+    script, memory = ScriptedSbd(), Forgetful()
+    modem = await up(script, memory)
+    script.answers["AT+SBDIX"] = None
+    with pytest.raises(TransportBroken):
+        await modem.send_message(HELLO)
+    await modem.attach()
+    script.answers["AT+SBDIX"] = "+SBDIX: 0, 7, 0, 0, 0, 0"
+    with pytest.raises(TransportBroken, match="may have this very message"):
+        await modem.send_message(HELLO)
+    assert await modem.send_message(RadioMessage(b"another"))
     await modem.aclose()
 
 

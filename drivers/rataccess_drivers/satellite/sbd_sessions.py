@@ -5,7 +5,8 @@ sessions are due, and what the sky is like, is for the driver.
 
 Nothing twice: the MOMSN advances with each session that succeeds, and with no other (as drivers have observed it).  Before
 a session the MOMSN and a digest of the message are on disk; after one that broke, or whose end nobody saw, an MOMSN that
-has moved says that the gateway has the message.
+has moved says that the gateway has the message.  One that has not says so too only where the modem still has the message in
+its buffer: that is gone after a power cut, which may have come before the modem knew.
 
 Nothing lost: a received message lies in the modem's one buffer until the next session overwrites it.  No session begins
 before it was read whole and is on disk.
@@ -97,8 +98,10 @@ class SbdSessions:
         elif now.momsn != attempt.number:
             log.info("%s: the gateway took the message of the session that nobody saw end", self._console.name)
             self._attempts.change(attempt, outcome=Outcome.ACCEPTED, reference=str(attempt.number))
-        else:
+        elif now.mo_present:
             self._not_there(attempt, None)
+        else:  # the modem has lost its power, perhaps before it heard that the gateway had the message
+            self._attempts.change(attempt, outcome=Outcome.DOUBTFUL)
 
     def _not_there(self, attempt: Attempt, result: SessionResult | None) -> None:
         """The MOMSN has not moved: the gateway does not have the message, as far as that can be trusted."""
