@@ -18,6 +18,9 @@ from rataccess.tariff import Tariff, Unit
 LEAST_PACKET = 160
 """Bytes of a packet in which any record finds room, if need be in parts: protection 24, the longest names of link and queue
 100, numbers and time 20, and 16 of the object.  What has less left of its budget carries nothing more."""
+LEAST_MTU = 24
+"""Bytes of the smallest packet that moves anything in compact form: protection 10, the head of a byte range, and some of it.
+LoRaWAN in US915 has 11 at its slowest data rate."""
 LEAST_COMPACT = 40
 """The same over a link in compact form, which names neither link nor service: protection 10, numbers and time up to 14."""
 
@@ -130,6 +133,8 @@ def refusal(demand: Demand, link: LinkView) -> str | None:
         return f"down, got as far as {link.evidence.name}"
     if demand.urgency < link.min_urgency:
         return f"takes {link.min_urgency.name} and above, this is {demand.urgency.name}"
+    if link.compact and link.ready and link.mtu < LEAST_MTU:
+        return f"its packets of {link.mtu} bytes hold no record"
     size = link.least if demand.size is None else min(demand.size, link.mtu) if link.mtu else demand.size
     if demand.max_cost is not None and link.cost(size) > demand.max_cost:
         return f"would cost {link.cost(size):.4g}, the record allows {demand.max_cost:.4g}"

@@ -93,7 +93,6 @@ class Standing:
     def view(self) -> LinkView:
         """What policy may know."""
         hints, settings = self.link.hints or self._unknown(), self.settings
-        now = self._monotonic()
         return LinkView(
             name=self.name,
             ready=self.link.ready,
@@ -110,7 +109,7 @@ class Standing:
             repeats=hints.repeats,
             compact=hints.compact,
             left=self.budget.left if self.budget else None,
-            next_slot=self.shut_until - now if self.shut_until > now else None,
+            next_slot=self.next_slot,
             suspicion=self.suspicion,
             probation=self.probation,
         )
@@ -140,6 +139,12 @@ class Standing:
         whether it took a packet."""
         hints = self.link.hints or self._unknown()
         return hints.unit is not Unit.BYTE or hints.acknowledges_handover
+
+    @property
+    def next_slot(self) -> float | None:
+        """Seconds until it takes another packet, as it said last; `None` for now."""
+        left = self.shut_until - self._monotonic()
+        return left if left > 0 else None
 
     @property
     def bytes_left(self) -> int | None:

@@ -26,7 +26,7 @@ ACQUITTALS = 2
 """So often in a row a link is cleared by one service of what the other one's silence made it suspect of, before that other
 service counts as down: once may be a lost packet."""
 UNACCEPTED = 2
-"""So many packets in a row that a network did not accept, each after the radio's own repetitions, are no chance."""
+"""So many transmissions in a row that a network did not accept are no chance."""
 
 FREE_PROBE_EVERY = 60.0
 """Seconds between probes of a link that is up, silent, and costs nothing (unless `failback_after` is longer).  It need not
@@ -107,10 +107,16 @@ class Trust:
                 self._access.changed(f"{standing.name}: its network accepts packets again")
             return
         standing.unaccepted += 1
-        if standing.unaccepted >= UNACCEPTED and standing.suspicion is not Suspicion.CONFIRMED:
+        repeats = standing.link.hints.repeats if standing.link.hints else 1
+        if (
+            standing.unaccepted * min(repeats, UNACCEPTED) >= UNACCEPTED
+            and standing.suspicion is not Suspicion.CONFIRMED
+        ):
             standing.suspicion = Suspicion.CONFIRMED
-            why = f"its network accepted none of the last {standing.unaccepted} packets"
+            times = f", each sent up to {repeats} times" if repeats > 1 else ""
+            why = f"its network accepted none of the last {standing.unaccepted} packet(s){times}"
             standing.link.doubt(why)
+            self._access.note(Kind.LINK, f"{standing.name}: {why}")
             self.fall(standing, now, f"{standing.name}: {why}")
 
     def overdue(self, name: str, service: Service, sent_at: float) -> None:

@@ -359,7 +359,10 @@ class AsyncChannel:
         current = self._parts.access.current
         standing = self._parts.access.links.get(current) if current else None
         hints = standing.link.hints if standing else None
-        return replace(hints, mtu=self.packets.mtu or 0, bytes_left=standing.bytes_left) if standing and hints else None
+        if standing is None or hints is None:
+            return None
+        slot = standing.next_slot or hints.next_slot
+        return replace(hints, mtu=self.packets.mtu or 0, bytes_left=standing.bytes_left, next_slot=slot)
 
     def explain(self) -> str:
         """Why this link: the decision and what led to it, for people."""

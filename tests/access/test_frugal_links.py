@@ -107,7 +107,7 @@ async def test_two_packets_that_its_network_did_not_accept_fell_a_link_and_no_pr
     await access.send("lora", PACKET)
     assert alarm(access) == "sat"
     assert user.lost == ["lora"] * 2, "both exchanges send what is in flight again"
-    assert "accepted none of the last 2 packets" in lora.doubts[0]
+    assert "accepted none of the last 2 packet(s)" in lora.doubts[0]
     await asyncio.sleep(99)
     assert alarm(access) == "sat"
     await asyncio.sleep(2)

@@ -72,7 +72,7 @@ class Rig:
         bridge = Bridge(asyncio.get_running_loop())
         self.hints = Hints("wifi", 1200)
         access = SimpleNamespace(
-            links={"wifi": SimpleNamespace(link=SimpleNamespace(hints=self.hints))},
+            links={"wifi": SimpleNamespace(link=SimpleNamespace(hints=self.hints), bytes_left=None, next_slot=None)},
             current="wifi",
             explain=lambda: "because",
         )

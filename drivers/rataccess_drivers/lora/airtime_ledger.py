@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,6 +103,8 @@ class AirtimeLedger:
         """Seconds on disk that are not spent yet, by band."""
         self._spent: dict[str, deque[_Entry]] | None = None
         self._written = -math.inf
+        self.on_spent: Callable[[float], None] = lambda seconds: None
+        """Is told of everything that is sent, in bands or not; seconds."""
         if self._bands:
             self._elsewhere = Band("elsewhere", 0, 0, min(band.share for band in self._bands))
 
@@ -111,6 +113,7 @@ class AirtimeLedger:
 
         Call it before sending: what a power cut interrupts counts as sent.  It refuses nothing; `wait` tells.
         """
+        self.on_spent(seconds)
         if (band := self._band(frequency)) is None:
             return
         now, entries = self._clock.monotonic(), self._entries(band)

@@ -40,6 +40,7 @@ from rataccess.errors import (
 )
 from rataccess.lorawan.regions import REGIONS
 from rataccess.transport import Handover, Hints
+from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.lora import class_a_view as view
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
 from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, settings
@@ -89,6 +90,10 @@ class LoRaWanChipDriver(Driver):
         self._ledger = AirtimeLedger(
             self._region.bands, context.memory, f"driver/{context.name}/airtime", context.clock
         )
+        self._charges = AirtimeCharges()
+        self._ledger.on_spent = self._charges.spent
+        self.on_charge = self._charges.on_charge
+        """See `Charges`: repetitions, joins, and uplinks that carry no message."""
         self._mac: Mac | None = None
         self._class_a: ClassARadio | None = None
         self._exchange: asyncio.Task[Done] | None = None
@@ -286,6 +291,7 @@ class LoRaWanChipDriver(Driver):
                 raise PacketTooLarge(len(message.data), max(0, mac.room))
             self._questions(mac)
             confirmed = self.options.confirmed == "always"
+            self._charges.message()
             done = await self._carry(lambda: mac.send(self._now(), message.port, message.data, confirmed=confirmed))
             self._doubt(mac, confirmed and not done.acknowledged)
             await self._fetch_more(mac)

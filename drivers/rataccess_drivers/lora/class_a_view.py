@@ -32,6 +32,7 @@ def hints(options: LoRaWanChipOptions, mac: Mac | None, now: float) -> Hints:
         overhead=OVERHEAD,
         acknowledges_handover=options.confirmed == "always",
         unit=Unit.AIRTIME,
+        repeats=options.attempts if options.confirmed == "always" else 1,
         compact=True,
     )
     if mac is None:

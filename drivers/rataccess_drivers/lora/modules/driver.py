@@ -71,6 +71,7 @@ class ModuleDriver(ModuleSession):
             overhead=FRAME_OVERHEAD,
             acknowledges_handover=self._confirmed,
             unit=Unit.AIRTIME,
+            repeats=self.profile.transmissions if self._confirmed else 1,
             modulation=modulation,
             compact=True,
         )
@@ -152,14 +153,16 @@ class ModuleDriver(ModuleSession):
             if answer.refusal is not None and answer.refusal.why is Why.PAUSED and self.profile.resume is not None:
                 await self.obey(self.profile.resume)
                 answer = await self.run(sending)
-            times = _transmissions(answer)
+            times = _transmissions(answer, self.profile.transmissions if confirmed else 1)
         except Closed:
             raise
         except DriverError as error:
             self.lose(f"what became of an uplink is not known: {error}")
             raise TransportBroken(f"{self.name}: what became of an uplink is not known: {error}") from error
         finally:  # also where nobody waits for the outcome any more
-            self._account.spend(times * self._hints.tariff.units(len(message.data)))
+            once = self._hints.tariff.units(len(message.data))
+            self._account.spend(times * once)
+            self._charges.charge((times - 1) * once)
         return answer
 
     async def _refuse(self, refusal: Event, size: int) -> None:
@@ -280,11 +283,13 @@ class Rn2483Driver(ModuleDriver):
     profile = rn2483.RN2483
 
 
-def _transmissions(answer: Transaction) -> int:
-    """How often an uplink went out, as far as the module tells; 0 where it was refused."""
+def _transmissions(answer: Transaction, untold: int) -> int:
+    """How often an uplink went out; 0 where it was refused, `untold` where it was not acknowledged and the module does not
+    say after how many."""
     if answer.refusal is not None:
         return 0
-    return max((event.number or 1 for event in answer.events if event.kind is Kind.NOT_ACKED), default=1)
+    vain = (Kind.NOT_ACKED, Kind.FAILED)
+    return max((event.number or untold for event in answer.events if event.kind in vain), default=1)
 
 
 def _bitrate(modulation: Modulation) -> float:

@@ -58,6 +58,8 @@ class Profile:
     """Starts the firmware anew."""
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Regions that a model is made for, where only some."""
+    transmissions: int = 8
+    """Of a confirmed uplink that nobody acknowledges, where the module does not tell: the LoRaWAN stacks' usual (u)."""
     ask_limit: Command | None = None
     """Bytes that fit now, where the module tells."""
     ask_joined: Command | None = None

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from rataccess.driver import Bearer, DriverContext, RadioStatus, Recovery
 from rataccess.errors import AttachFailed, CommandFailed, RadioSilent, WrongRadio
 from rataccess_drivers.byteline import OpenByteLine
+from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.gpio import OpenLine
 from rataccess_drivers.lora.modules.account import JOIN_REQUEST, AirtimeAccount, JoinBackoff
 from rataccess_drivers.lora.modules.commands import Transaction
@@ -41,6 +42,9 @@ class ModuleSession(ModuleRadio, ABC):
         self._configuration = Configuration(self, self.profile, options, context, self._restart)
         self._backoff = JoinBackoff(memory, f"driver/{self.name}/join", clock)
         self._account = AirtimeAccount(self.region, memory, f"driver/{self.name}/airtime", clock)
+        self._charges = AirtimeCharges()
+        self.on_charge = self._charges.on_charge
+        """See `Charges`: repetitions as far as they are known, and joins."""
         self._repairs = Repairs(self, self.name, options, self.profile, gpio_opener)
         self._attaching = asyncio.Lock()
         self._fetching: asyncio.Task[None] | None = None
@@ -201,7 +205,9 @@ class ModuleSession(ModuleRadio, ABC):
             answer = await self.run(command)
         if answer.refusal is None and not answer.has(Kind.ALREADY):
             fastest = self.region.data_rates[max(self.region.join_data_rates)]
-            self._account.spend(math.ceil(1000 * fastest.time_on_air(JOIN_REQUEST)))
+            spent = math.ceil(1000 * fastest.time_on_air(JOIN_REQUEST))
+            self._account.spend(spent)
+            self._charges.charge(spent)
         return answer
 
     def _join_backoff(self) -> float:

@@ -28,6 +28,7 @@ from rataccess.driver import (
 from rataccess.errors import AttachFailed, Closed, NotNow, PacketTooLarge, RataccessError, TransportBroken
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints
+from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.lora.private.frame import overhead
 from rataccess_drivers.lora.private.link import Accepted, Delivered, Endpoint, Event, NotSent
 from rataccess_drivers.lora.private.options import NodeOptions, plan
@@ -63,6 +64,10 @@ class LoraPrivateDriver(Driver):
         self._plan = plan(options)
         self._radio = open_transceiver(options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio)
         self._ledger = self._plan.ledger(context.memory, f"driver/{context.name}/airtime", context.clock)
+        self._charges = AirtimeCharges()
+        self._ledger.on_spent = self._charges.spent
+        self.on_charge = self._charges.on_charge
+        """See `Charges`: repetitions, polls, acknowledgements of what the hub has sent."""
         self._chance = chance or random.Random()
         self._endpoint = self._new_endpoint()
         self._runner: Runner | None = None
@@ -85,6 +90,7 @@ class LoraPrivateDriver(Driver):
             overhead=around,
             acknowledges_handover=True,
             unit=Unit.AIRTIME,
+            repeats=options.attempts,
             modulation=modulation,
             compact=True,
         )
@@ -225,6 +231,7 @@ class LoraPrivateDriver(Driver):
             raise PacketTooLarge(len(message.data), self.message_hints.mtu)
         async with self._sending:
             self._check_usable()
+            self._charges.message()
             outcome = await self._carry(message.data)
         if outcome is None:
             self._check_usable()
