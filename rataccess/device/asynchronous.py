@@ -303,6 +303,7 @@ class AsyncDevice:
     def snapshot(self) -> dict[str, object]:
         """The device's state as plain values, as `rataccess status` shows it."""
         found = snapshot(self.configuration.device.serial_number, self.access, self.store)
+        found["transfers"] = self._exchanges[Service.SOLUTION].transfers.plain()
         packets = sum(channel.packets.dropped for channel in self._channels)
         full = [str(service) for service, exchange in self._exchanges.items() if exchange.inflow.full]
         return {**found, "dropped": {"replies": self.solution.calls.dropped, "packets": packets}, "inbox_full": full}

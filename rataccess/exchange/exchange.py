@@ -29,6 +29,7 @@ from rataccess.exchange.observer import Observer
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
 from rataccess.exchange.sending import SOON, Sender
 from rataccess.exchange.staging import Staging, new_record
+from rataccess.exchange.transfers import Transfers
 from rataccess.objects import Service, Urgency
 from rataccess.policy import Demand, refusal
 from rataccess.security import SecureContext
@@ -82,7 +83,8 @@ class Exchange:
         self.sender = Sender(self, context, store, clock)
         self.staging.hopeless = self.sender.hopeless
         self.flights = Flights(random, self.overdue)
-        self.ledger = Ledger(service, store, access, self.staging)
+        self.transfers = Transfers()
+        self.ledger = Ledger(service, store, access, self.staging, self.transfers)
         self.grounding = Grounding(self)
         self.ledger.delivered = self.delivered
         self.inflow = Inflow(service, store)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from rataccess.access import Access, Kind
 from rataccess.exchange.flights import Flight
 from rataccess.exchange.staging import Outgoing, Staging
+from rataccess.exchange.transfers import Transfers
 from rataccess.numbers import NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES, ReceiptState, Service
 from rataccess.store import Store
@@ -28,11 +29,12 @@ Span = tuple[int, int]
 class Ledger:
     """One service's."""
 
-    def __init__(self, service: Service, store: Store, access: Access, staging: Staging) -> None:
+    def __init__(self, service: Service, store: Store, access: Access, staging: Staging, transfers: Transfers) -> None:
         self._service = service
         self._store = store
         self._access = access
         self._staging = staging
+        self._transfers = transfers
         self._settling: set[int] = set()
         self._aside: dict[int, float] = {}
         self.handed: dict[int, int] = {}
@@ -128,6 +130,7 @@ class Ledger:
         if done:
             self._access.links[link].traffic.records += len(done)
             self._settling.update(done)
+            self._transfers.delivered(done)
             cheap = self._access.links[link].free  # elsewhere a power cut would have it paid for twice
             self._store.settle(self._service, done, ReceiptState.DELIVERED, patient=cheap)
             self.delivered(done)
@@ -161,6 +164,7 @@ class Ledger:
             if other is not None and (spans := _spans(edges, len(other.record.body))):
                 other.told = True
                 other.told_of(spans)
+                self._transfers.told(number, spans)
         for item, start, end in flight.parts:
             if item.settled:
                 took = True

@@ -37,6 +37,8 @@ WITH_ANOTHER = 600.0
 """Seconds that others wait for it: most devices have sent something else by then, whose answer acknowledges both."""
 COMPACT = b"compact"
 """Before a sequence number: what a flight in compact form is found by, longer than any token."""
+UNACCEPTED_PAUSE = 2.0
+"""Seconds of rest after a packet that its network should have accepted and has not; it doubles with each in a row."""
 TROUBLE_PAUSE = 1.0
 """Seconds of rest after an error that nothing else paces, such as a full disk."""
 
@@ -152,7 +154,14 @@ class Sender:
             exchange.ledger.highest = max(exchange.ledger.highest, *flight.numbers, 0)
             stuck = STUCK_SESSION if hints and hints.acknowledges_handover else STUCK
             exchange.flights.due(flight, self._patience(flight, standing.timer.timeout), stuck)
+            leaving = [
+                exchange.transfers.leaving(lane.link, item.record.number, len(item.record.body), (start, end))
+                for item, start, end in draft.parts
+                if end
+            ]
             handover = await exchange.access.send(lane.link, Packet(data, exchange.service))
+            for part in leaving:
+                part()
         except BaseException:
             lane.probe = lane.probe or draft.probe
             self._abandon(flight, draft)
@@ -223,7 +232,7 @@ class Sender:
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
         elif self._should_have_been_accepted(flight):
-            exchange.overdue(flight, flight.timeout)
+            exchange.overdue(flight, UNACCEPTED_PAUSE)
 
     def _should_have_been_accepted(self, flight: Flight) -> bool:
         hints = self._exchange.access.links[flight.lane.link].link.hints

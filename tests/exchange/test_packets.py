@@ -27,12 +27,12 @@ class Ear:
         serve = ServiceCore._serve
 
         def heard(core: ServiceCore, session: Any, request: Any, *arguments: Any) -> Any:
-            code, body = serve(core, session, request, *arguments)
+            answer = serve(core, session, request, *arguments)
             if core.service is Service.SOLUTION:
                 self.bodies.append(decode_message(request.body, floor=0, now=2e9))
-                if self.answer is not None and code == CHANGED:
-                    return code, self.answer
-            return code, body
+                if self.answer is not None and answer is not None and answer[0] == CHANGED:
+                    return answer[0], self.answer
+            return answer
 
         monkeypatch.setattr(ServiceCore, "_serve", heard)
 
