@@ -48,15 +48,29 @@ class LogFormat(enum.StrEnum):
 
 @app.command()
 def demo(
+    rats: Annotated[
+        str, typer.Option("--rats", help="The links, comma-separated: wifi,cellular or wifi,cellular,lora,satellite.")
+    ] = "wifi,cellular,lora,satellite",
     json: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file.")] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=25, help="Length of the script; 25 shows all.")] = 40.0,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="Length of the script; default: what shows all.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the final table only.")] = False,
     folder: Annotated[Path | None, typer.Option("--folder", help="Keep all files here, for a look afterwards.")] = None,
 ) -> None:
-    """Show the main job: records survive Wi-Fi, cellular, hangs and kills.  Exit status 1 if one is lost or doubled."""
-    from rataccess.cli.demo import run
+    """Show the main job: records survive radios, hangs and kills.  Exit status 1 if one is lost or doubled."""
+    from rataccess.cli.demo import SCRIPTS, run
 
-    raise typer.Exit(run(seconds=seconds, json_file=json, quiet=quiet, folder=folder))
+    wanted = tuple(each.strip() for each in rats.split(","))
+    script = next((each for each in SCRIPTS if set(each.rats) == set(wanted)), None)
+    if script is None:
+        allowed = " or ".join(",".join(each.rats) for each in SCRIPTS)
+        raise typer.BadParameter(f"{rats!r}; allowed: {allowed}", param_hint="--rats")
+    if seconds is not None and seconds < script.shortest:
+        raise typer.BadParameter(
+            f"{seconds:g} is too short for these; at least {script.shortest:g}", param_hint="--seconds"
+        )
+    raise typer.Exit(run(script=script, seconds=seconds or script.usual, json_file=json, quiet=quiet, folder=folder))
 
 
 @app.command()

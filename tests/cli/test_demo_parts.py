@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rataccess.cli.demo.script import PATIENCE, SCRIPT, SHORTEST, Step
+from rataccess.cli.demo.script import FOUR, PATIENCE, SCRIPTS, TWO, Script, Step
 from rataccess.cli.demo.stage import Stage
 from rataccess.cli.demo.verdict import Stored
 from rataccess.cli.demo.view import View, print_result
@@ -51,6 +51,7 @@ RESULT: dict[str, Any] = {
     },
     "switches": [{"from": "wifi", "to": "cellular", "cause": "wifi: silent: 5 request(s) " * 4, "gap_ms": 87.4}],
     "recoveries": [{"link": "cellular", "step": "reopen port", "seconds": 0.1}],
+    "transfers": [{"number": 7, "size": 2037, "bytes": {"lora": 1080, "cellular": 957}, "held": 2037, "again": 0}],
     "wifi_path": "a relay",
 }
 
@@ -133,25 +134,36 @@ def test_the_tables_are_readable_in_80_columns() -> None:
     assert "NOT every sample arrived once and unaltered" in lines
     assert "87 ms" in file.getvalue()
     assert all(each in file.getvalue() for each in ("2.8 s on the air", "2 credits", "0.24"))
+    assert "in parts: 1080 B over lora, 957 B over cellular; sent though acknowledged: 0 B" in file.getvalue()
 
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [25.0, 40.0, 80.0, 600.0])
-def test_the_script_keeps_its_order_at_every_length(seconds: float) -> None:
-    due = [step.due(seconds) for step in SCRIPT]
+@pytest.mark.parametrize("stretch", [1.0, 1.6, 3.2, 24.0])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_script_keeps_its_order_at_every_length(script: Script, stretch: float) -> None:
+    due = [step.due(stretch) for step in script.steps]
     assert due == sorted(due)
-    assert due[-1] < seconds
-    texts = {step.text: step.due(seconds) for step in SCRIPT}
+    assert due[-1] < script.shortest * stretch
+    assert script.usual >= script.shortest
+    texts = {step.text: step.due(stretch) for step in script.steps}
     hang, alive = texts["modem: hangs, answers nothing"], texts["Wi-Fi: lives again"]
     assert alive - hang > PATIENCE  # the modem's recovery takes 8 s, and is shown while Wi-Fi is dead
 
 
-def test_no_run_is_shorter_than_the_script(cli: Cli) -> None:
-    told = cli("demo", "--seconds", str(SHORTEST - 1))
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_run_is_shorter_than_the_script(cli: Cli, script: Script) -> None:
+    told = cli("demo", "--rats", ",".join(reversed(script.rats)), "--seconds", str(script.shortest - 1))
     assert told.code == 2
-    assert str(int(SHORTEST)) in told.err
+    assert str(int(script.shortest)) in told.err
+
+
+@pytest.mark.parametrize("rats", ["", "wifi", "wifi,cellular,pigeon", "lora,satellite"])
+def test_other_sets_of_radios_are_refused(cli: Cli, rats: str) -> None:
+    told = cli("demo", "--rats", rats)
+    assert told.code == 2
+    assert "wifi,cellular,lora,satellite" in " ".join(told.err.replace("│", " ").split())
 
 
 def test_a_folder_with_too_long_a_path_is_named(cli: Cli, tmp_path: Path) -> None:
@@ -222,12 +234,13 @@ def test_the_exit_status_tells(
     module = sys.modules[MODULE]
     monkeypatch.setattr(module, "Stage", DoctoredStage)
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
-    monkeypatch.setattr(module, "SCRIPT", (Step(0, "nothing", lambda stage: None, lambda watch: True),))
+    nothing = Script(TWO.rats, 25.0, 25.0, (Step(0, "nothing", lambda stage: None, lambda watch: True),))
+    monkeypatch.setattr("rataccess.cli.demo.SCRIPTS", (nothing, FOUR))
     monkeypatch.setattr(module, "SystemClock", QuickClock)
     for name in ("SETTLE", "LOOK_EVERY"):
         monkeypatch.setattr(module, name, 0.0)
     monkeypatch.setattr(DoctoredStage, "stored", stored)
-    told = cli("demo", "--quiet", "--json", "result.json")
+    told = cli("demo", "--rats", "wifi,cellular", "--quiet", "--json", "result.json")
     result = json.loads((tmp_path / "result.json").read_text())
     assert {name: result[name] for name in ("lost", "duplicated", "corrupted") if result[name]} == wrong
     assert told.code == code

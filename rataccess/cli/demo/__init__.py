@@ -5,5 +5,6 @@ solution service has stored with what the application wrote down, sample by samp
 """
 
 from rataccess.cli.demo.run import run
+from rataccess.cli.demo.script import SCRIPTS
 
-__all__ = ["run"]
+__all__ = ["SCRIPTS", "run"]

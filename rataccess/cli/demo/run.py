@@ -15,29 +15,36 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rataccess.cli.demo.script import FAILBACK, PATIENCE, SCRIPT, SHORTEST, Step
+from rataccess.cli.demo.script import FAILBACK, PATIENCE, Script, Step
 from rataccess.cli.demo.stage import Stage
 from rataccess.cli.demo.verdict import Journal, Verdict, judge
 from rataccess.cli.demo.view import View, print_result
 from rataccess.cli.demo.watch import Watch
 from rataccess.clock import SystemClock
 
+RADIOS = {
+    "cellular": "a virtual BG95 on a pty",
+    "lora": "a virtual RAK3172 on a pty; a virtual gateway that speaks Semtech UDP to the service's own network server",
+    "satellite": "a virtual Iridium 9603 on a pty; a virtual gateway that speaks DirectIP to the services",
+}
 LOOK_EVERY = 0.25
 """Seconds between looks."""
 SETTLE = 15.0
 """Seconds that the last records have to be seen in the service's store, once the application has ended."""
 
 
-def run(*, seconds: float, json_file: Path | None, quiet: bool, folder: Path | None) -> int:
-    """Run the demo; returns the exit status: 0 where every sample arrived once and unaltered, 1 else, 130 on Ctrl-C."""
+def run(*, script: Script, seconds: float, json_file: Path | None, quiet: bool, folder: Path | None) -> int:
+    """Run the demo in `seconds`, at least the script's shortest.
+
+    Returns the exit status: 0 where every sample arrived once and unaltered, 1 else, 130 on Ctrl-C."""
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with _ended_by_signals(), nullcontext(str(folder)) if folder else _passing_folder() as place:
-            stage = Stage(Path(place).resolve(), round(FAILBACK * seconds / SHORTEST, 3))
+            stage = Stage(Path(place).resolve(), round(FAILBACK * seconds / script.shortest, 3), script.rats)
             watch = Watch(stage.state, stage.folder / "solution.sqlite")
             with stage, View(quiet=quiet) as view:
-                Play(stage, watch, view, seconds).perform()
+                Play(script, stage, watch, view, seconds).perform()
             return conclude(stage, watch, json_file)
     except KeyboardInterrupt:
         sys.stderr.write("rataccess: broken off; every process of the demo was ended\n")
@@ -59,7 +66,8 @@ def conclude(stage: Stage, watch: Watch, json_file: Path | None) -> int:
 class Play:
     """The script, performed on a stage that is set."""
 
-    def __init__(self, stage: Stage, watch: Watch, view: View, seconds: float) -> None:
+    def __init__(self, script: Script, stage: Stage, watch: Watch, view: View, seconds: float) -> None:
+        self._script = script
         self._stage, self._watch, self._view, self._seconds = stage, watch, view, seconds
         self._clock = SystemClock()
         self._start = self._clock.wall()
@@ -72,8 +80,11 @@ class Play:
         """Do every deed, then have the application end."""
         self._watch.on_decision = lambda decision: self._view.decision(decision["at"] - self._start, decision)
         self._view.say(f"Wi-Fi: {self._stage.wifi_path}")
-        self._view.say("cellular: a virtual BG95 on a pty; everything else is real")
-        for step in SCRIPT:
+        for name in self._script.rats:
+            if name in RADIOS:
+                self._view.say(f"{name}: {RADIOS[name]}")
+        self._view.say("everything else is real")
+        for step in self._script.steps:
             self._await(step)
             self._view.step(self._clock.wall() - self._start, step.text)
             step.deed(self._stage)
@@ -87,7 +98,7 @@ class Play:
         return self._clock.monotonic() - self._began
 
     def _await(self, step: Step) -> None:
-        due = step.due(self._seconds) + self._late
+        due = step.due(self._seconds / self._script.shortest) + self._late
         while (now := self._now) < due or (now < due + PATIENCE and not step.after(self._watch)):
             self._look()
         self._late += max(0.0, self._now - due - LOOK_EVERY)
@@ -155,5 +166,6 @@ def as_json(verdict: Verdict, watch: Watch, wifi_path: str) -> dict[str, Any]:
             for each in verdict.switches
         ],
         "recoveries": watch.recoveries,
+        "transfers": watch.transfers,
         "wifi_path": wifi_path,
     }

@@ -20,10 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from rataccess.cli.demo import configuration
+from rataccess.cli.demo.configuration import RATS
 from rataccess.cli.provision import provision_device
 from rataccess.device.snapshot import MOST_PATH
 from rataccess.errors import ConfigurationError
 from rataccess.objects import Service
+from rataccess.services.provisioning import set_app_key, set_identities
 from rataccess_hil.access_point import Control, why_not
 from rataccess_hil.control import Controls
 
@@ -35,64 +38,23 @@ PATIENCE = 20.0
 GATEWAY = "10.64.0.1"
 """Where the services are, as the device sees them through a TUN access point."""
 
-SERVICES = """\
-[management]
-host = "127.0.0.1"
-port = {management}
-store = "management.sqlite"
-keys = "management-devices.json"
 
-[solution]
-host = "127.0.0.1"
-port = {solution}
-store = "solution.sqlite"
-keys = "solution-devices.json"
-ndjson = "readings.ndjson"
-"""
-
-DEVICE = """\
-[device]
-serial_number = "{serial}"
-state = "{folder}"
-
-[management]
-host = "{host}"
-port = {management}
-
-[solution]
-host = "{host}"
-port = {solution}
-
-[links.wifi]
-{wifi}
-transport = "udp"
-order = 1
-failback_after = {failback}
-
-[links.cellular]
-driver = "quectel"
-transport = "at_socket"
-order = 2
-failback_after = {failback}
-options = {{ port = "pty:{port}", apn = "demo", reset = {{ file = "{reset}" }} }}
-"""
-
-
-def free_port() -> int:
-    """A UDP port of 127.0.0.1 that nobody has now, below those that the kernel gives to others by itself (ip(7))."""
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port of 127.0.0.1 that nobody has now, below those that the kernel gives to others by itself (ip(7))."""
     for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise RuntimeError("no UDP port of 127.0.0.1 is free")
+    raise RuntimeError("no port of 127.0.0.1 is free")
 
 
 class Stage:
     """Everything that the demo runs, in one folder."""
 
-    def __init__(self, folder: Path, failback: float) -> None:
-        """`failback`: `failback_after` of both links, seconds."""
+    def __init__(self, folder: Path, failback: float, rats: Sequence[str] = RATS) -> None:
+        """`failback`: `failback_after` of each link, seconds; `rats`: which links there are, of `RATS`."""
         self.folder = folder
+        self.rats = rats
         self.journal = folder / "journal.ndjson"
         self.state = folder / SERIAL_NUMBER
         self._failback = failback
@@ -101,7 +63,9 @@ class Stage:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, IO[bytes]] = {}
         self._namespace: str | None = None
-        self._real = {service: free_port() for service in Service}
+        self._ports = {name: free_port() for name in (*map(str, Service), "semtech", "relay")}
+        self._ports |= {name: free_port(socket.SOCK_STREAM) for name in ("mo-management", "mo-solution", "mt")}
+        self._real = {service: self._ports[str(service)] for service in Service}
 
     def __enter__(self) -> Self:
         """Start everything.  Raises `ConfigurationError` where the folder's path is too long for sockets in it."""
@@ -132,16 +96,33 @@ class Stage:
 
     def _set_up(self) -> None:
         services = self.folder / "services.toml"
-        services.write_text(
-            SERVICES.format(management=self._real[Service.MANAGEMENT], solution=self._real[Service.SOLUTION])
-        )
+        services.write_text(configuration.services(self.rats, self._ports))
         provision_device(SERIAL_NUMBER, self.state, services, ["demo"])
+        if "lora" in self.rats or "satellite" in self.rats:
+            self._introduce(services)
         for service in Service:
             self._serve(service)
         public = self._start_access_point()
-        self._start_modem(public)
+        if "cellular" in self.rats:
+            self._start_modem(public)
+        if "satellite" in self.rats:
+            self._start_satellite()
+        if "lora" in self.rats:
+            self._start_lora()  # last: its gateway calls the service once in ten seconds
         self._write_configuration(public)
         self.start_application()
+
+    def _introduce(self, services: Path) -> None:
+        """What the networks call the device, and its LoRaWAN key: at the services, and in its own key store."""
+        for service in Service:
+            set_identities(
+                services, service, SERIAL_NUMBER, {"deveui": configuration.DEV_EUI, "imei": configuration.IMEI}
+            )
+        key = os.urandom(16)
+        set_app_key(services, Service.SOLUTION, SERIAL_NUMBER, key)
+        secrets = self.state / "secrets.toml"
+        secrets.touch(mode=0o600)
+        secrets.write_text(f'[lora]\nappkey = "{key.hex()}"\n')
 
     def _serve(self, service: Service) -> None:
         self._spawn(str(service), ["-m", "rataccess", "serve", str(service), "-c", str(self.folder / "services.toml")])
@@ -165,22 +146,28 @@ class Stage:
             arguments += ["--nat", f"{host}:{port}=127.0.0.1:{self._real[service]}"]
         self._spawn("modem", arguments, ready=True)
 
+    def _start_lora(self) -> None:
+        arguments = ["-m", "rataccess_hil.lora", "--link", str(self.folder / "ttyRAK3172")]
+        arguments += ["--control", str(self.folder / "lora.sock"), "--dev-eui", configuration.DEV_EUI]
+        arguments += ["--region", configuration.REGION]
+        self._spawn("lora", [*arguments, "--server", f"127.0.0.1:{self._ports['semtech']}"], ready=True)
+
+    def _start_satellite(self) -> None:
+        arguments = ["-m", "rataccess_hil.satellite", "--link", str(self.folder / "tty9603")]
+        arguments += ["--control", str(self.folder / "satellite.sock"), "--imei", configuration.IMEI]
+        for service in Service:
+            arguments += ["--mo", f"127.0.0.1:{self._ports[f'mo-{service}']}"]
+        arguments += ["--mt", f"127.0.0.1:{self._ports['mt']}", "--session-seconds", "1.5"]
+        self._spawn("satellite", arguments, ready=True)
+
     def _write_configuration(self, public: dict[Service, tuple[str, int]]) -> None:
         if self.reason_for_relay:
             options = f'{{ control = "{self.folder / "wifi.sock"}" }}'
             wifi = f'driver = "virtual_interface"\noptions = {options}'
         else:
             wifi = 'driver = "interface"\noptions = { interface = "wlan0" }'
-        text = DEVICE.format(
-            serial=SERIAL_NUMBER,
-            folder=self.state,
-            host=public[Service.SOLUTION][0],
-            management=public[Service.MANAGEMENT][1],
-            solution=public[Service.SOLUTION][1],
-            wifi=wifi,
-            failback=round(self._failback, 3),
-            port=self.folder / "ttyBG95",
-            reset=self.folder / "lines/reset",
+        text = configuration.device(
+            self.rats, public, serial=SERIAL_NUMBER, state=self.state, failback=self._failback, wifi=wifi
         )
         (self.state / "rataccess.toml").write_text(text)
 
@@ -227,6 +214,20 @@ class Stage:
         with Controls(self.folder / "modem.sock") as controls:
             controls.do("hang", how="port")
 
+    def cellular(self, *, coverage: bool) -> None:
+        """Whether the modem finds a network."""
+        with Controls(self.folder / "modem.sock") as controls:
+            controls.do("coverage", on=coverage)
+
+    def lora(self, *, coverage: bool) -> None:
+        """Whether module and gateway hear each other."""
+        with Controls(self.folder / "lora.sock") as controls:
+            controls.do("coverage", on=coverage)
+
+    def picture(self) -> None:
+        """Have the application enqueue an object that fits no small packet."""
+        self._processes["application"].send_signal(signal.SIGUSR1)
+
     def kill_application(self) -> None:
         """SIGKILL in the middle of traffic."""
         self._kill("application")
@@ -264,7 +265,7 @@ class Stage:
         try:
             if "application" in self._processes:  # still there only where the demo was broken off: it must not wait
                 self._processes["application"].kill()
-            order = ("application", "modem", "access-point", *map(str, Service))
+            order = ("application", "modem", "lora", "satellite", "access-point", *map(str, Service))
             for name in [each for each in order if each in self._processes]:
                 _end(self._processes.pop(name))
         finally:

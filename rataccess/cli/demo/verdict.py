@@ -126,10 +126,13 @@ def find_switches(stored: Sequence[Stored], causes: Iterable[Mapping[str, Any]])
     for before, after in itertools.pairwise(runs):
         cause = _cause(decisions, after, before[0].received_at)
         gap = (after[0].received_at - before[-1].received_at) * 1000
-        switches.append(
-            Switch(str(before[0].link), str(after[0].link), cause or "second attempt over another link", gap)
-        )
+        switches.append(Switch(str(before[0].link), str(after[0].link), cause or _unsaid(after), gap))
     return switches
+
+
+def _unsaid(run: Run) -> str:
+    """Why, where the link in use did not change."""
+    return "alarms do not wait" if run[0].link == "satellite" else "second attempt over another link"
 
 
 Run = list[Stored]

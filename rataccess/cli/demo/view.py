@@ -198,6 +198,12 @@ def _spent(link: dict[str, Any]) -> str:
     return "-" if unit == Unit.BYTE else Unit(unit).several(units)
 
 
+def _transfer(each: dict[str, Any]) -> str:
+    """Which link carried how much of an object that went in parts."""
+    shares = ", ".join(f"{count} B over {link}" for link, count in each["bytes"].items())
+    return f"in parts: {shares}; sent though acknowledged: {each['again']} B"
+
+
 def _switches(result: dict[str, Any]) -> Table:
     table = _table("switches (gap: from the last delivery before to the first after)")
     table.add_column("from")
@@ -218,6 +224,7 @@ def _endnotes(result: dict[str, Any]) -> list[Text]:
     verdict = "NOT every sample arrived once and unaltered" if wrong else "every sample arrived once and unaltered"
     return [
         *recovered,
+        *[Text(_transfer(each)) for each in result["transfers"]],
         Text(f"Wi-Fi path: {result['wifi_path']}"),
         Text(verdict, style="bold red" if wrong else "bold green"),
     ]

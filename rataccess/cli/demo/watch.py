@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rataccess.cli.demo.configuration import WAYS
 from rataccess.cli.demo.verdict import Stored
 from rataccess.objects import decode
 from rataccess.services import admin
@@ -35,6 +36,8 @@ class Watch:
         self.rats: dict[str, str] = {}
         self.units: dict[str, str] = {}
         """What the network of each link counts."""
+        self.transfers: list[dict[str, Any]] = []
+        """Objects that the device has sent in parts, as it last told."""
         self.expired = 0
         self._before: dict[str, dict[str, float]] = {}
         self._last = 0
@@ -68,6 +71,7 @@ class Watch:
             self.device = None
             return
         self.device = found
+        self.transfers = found["transfers"] or self.transfers
         self._note_decisions(found)
         self._note_traffic(found)
 
@@ -103,5 +107,6 @@ class Watch:
         while page := admin.records(self._store, after=self._last, limit=2000):
             for record in page:
                 body = decode(record.body)
-                self.stored.append(Stored(record.number, record.received_at, record.link, body))
+                link = WAYS.get(record.link or "", record.link)
+                self.stored.append(Stored(record.number, record.received_at, link, body))
                 self._last = record.id
