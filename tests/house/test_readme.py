@@ -23,10 +23,11 @@ def _blocks(language: str) -> list[str]:
 def test_the_configuration_is_one() -> None:
     (text,) = _blocks("toml")
     configuration = parse(text, source="README.md", environ={})
-    assert list(configuration.links) == ["wifi", "cellular"]
+    assert list(configuration.links) == ["wifi", "cellular", "lora", "satellite"]
     for name, link in configuration.links.items():
         check_options(link.options, registry.driver(link.driver).options_type, f"links.{name}.options")
-        registry.transport(link.transport)
+        transport = registry.transport(link.transport)
+        assert link.budget is None or link.budget.unit is transport.unit
 
 
 def test_the_applications_compile_and_the_first_is_short() -> None:
