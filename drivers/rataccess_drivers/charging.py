@@ -6,7 +6,8 @@ Rules of this file: counting only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class AirtimeCharges:
@@ -14,22 +15,29 @@ class AirtimeCharges:
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[int], None]] = []
-        self._paid = False
+        self._paid = 0
 
     def on_charge(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """See `Charges.on_charge`; in milliseconds."""
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
 
-    def message(self) -> None:
-        """The next transmission is a message's first."""
-        self._paid = True
+    @contextmanager
+    def message(self, milliseconds: int) -> Iterator[None]:
+        """What is transmitted first within this is a message for the first time, and so much of it is paid for.
+
+        Nothing at all may be: what is refused leaves nothing behind that would pay for something else.
+        """
+        self._paid = milliseconds
+        try:
+            yield
+        finally:
+            self._paid = 0
 
     def spent(self, seconds: float) -> None:
         """Something is transmitted for so long."""
-        paid, self._paid = self._paid, False
-        if not paid:
-            self.charge(math.ceil(seconds * 1000))
+        paid, self._paid = self._paid, 0
+        self.charge(math.ceil(seconds * 1000) - paid)
 
     def charge(self, milliseconds: int) -> None:
         """So much was used that no message accounts for."""

@@ -235,18 +235,9 @@ class LoRaWanChipDriver(Driver):
 
     def _status(self) -> RadioStatus:
         last = self._class_a.last if self._class_a is not None else None
-        return RadioStatus(
-            self._evidence(),
-            self._detail(),
-            rat="lorawan",
-            operator=None if self._mac is None or self._mac.session is None else f"{self._mac.session.net_id:06x}",
-            signal_dbm=None if last is None else last.rssi_dbm,
-            signal_quality_db=None if last is None else last.snr_db,
-        )
-
-    def _detail(self) -> str:
         trouble = self._trouble
-        return view.one_line(self.options, self._usable()) if trouble is None else " ".join(str(trouble).split())
+        detail = view.one_line(self.options, self._usable()) if trouble is None else " ".join(str(trouble).split())
+        return view.status(self._evidence(), detail, self._mac, last)
 
     def _tell(self) -> None:
         """Announce a change of evidence, once."""
@@ -291,11 +282,14 @@ class LoRaWanChipDriver(Driver):
                 raise PacketTooLarge(len(message.data), max(0, mac.room))
             self._questions(mac)
             confirmed = self.options.confirmed == "always"
-            self._charges.message()
-            done = await self._carry(lambda: mac.send(self._now(), message.port, message.data, confirmed=confirmed))
+            done = await self._carry(lambda: self._begin(mac, message, confirmed))
             self._doubt(mac, confirmed and not done.acknowledged)
             await self._fetch_more(mac)
         return Handover(f"FCnt {done.fcnt}") if done.acknowledged else None
+
+    def _begin(self, mac: Mac, message: RadioMessage, confirmed: bool) -> Action:
+        with self._charges.message(self.message_hints.tariff.units(len(message.data))):
+            return mac.send(self._now(), message.port, message.data, confirmed=confirmed)
 
     def _doubt(self, mac: Mac, unacknowledged: bool) -> None:
         """A network that has lost our session hears nothing and says nothing: after long silence ask to join anew."""

@@ -1,4 +1,4 @@
-"""What a LoRaWAN device tells of itself: hints, one line for people, why it is not taken in.
+"""What a LoRaWAN device tells of itself: hints, status, one line for people, why it is not taken in.
 
 Rules of this file: functions of the MAC and the options, and who is told when they change; nothing is decided here.
 """
@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from rataccess.driver import Evidence, RadioStatus
 from rataccess.lorawan.frame import OVERHEAD
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Hints
 from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions
 from rataccess_drivers.lora.mac import Mac
+from rataccess_drivers.lora.transceiver import Reception
 
 USUAL_SIZE = 24
 """Octets of the packet that `next_slot` is about: one record in compact form."""
@@ -42,11 +44,24 @@ def hints(options: LoRaWanChipOptions, mac: Mac | None, now: float) -> Hints:
     windows = 2.0 + (mac.session.rx1_delay if mac.session else 1)
     return replace(
         base,
+        repeats=max(base.repeats, mac.session.nb_trans if mac.session else 1),
         mtu=room,
         modulation=modulation,
         response_time=windows + 2 * modulation.time_on_air(OVERHEAD + size),
         bitrate=8 * room / modulation.time_on_air(OVERHEAD + room),
         next_slot=mac.wait(now, size) or None,
+    )
+
+
+def status(evidence: Evidence, detail: str, mac: Mac | None, last: Reception | None) -> RadioStatus:
+    """For `Driver.status`; `last` is what was received last."""
+    return RadioStatus(
+        evidence,
+        detail,
+        rat="lorawan",
+        operator=None if mac is None or mac.session is None else f"{mac.session.net_id:06x}",
+        signal_dbm=None if last is None else last.rssi_dbm,
+        signal_quality_db=None if last is None else last.snr_db,
     )
 
 

@@ -142,18 +142,22 @@ class ModuleDriver(ModuleSession):
         if not self._joined:
             raise TransportBroken(f"{self.name}: {self._detail}")
 
-    async def _transmit(self, message: RadioMessage, *, confirmed: bool) -> Transaction:
-        """Tell the module to send; `TransportBroken` where it is not known whether it did."""
+    async def _transmit(self, message: RadioMessage, *, confirmed: bool, paid: int = 1) -> Transaction:
+        """Tell the module to send; `TransportBroken` where it is not known whether it did.
+
+        `paid`: of so many transmissions whoever sent the message keeps count.
+        """
         *before, sending = self.profile.uplink(message.port, message.data.hex().upper(), confirmed)
-        times = 1
+        times = 0
         try:
             for command in before:
                 await self.obey(command)
+            times = self.profile.transmissions if confirmed else 1  # at most, where nobody sees its end
             answer = await self.run(sending)
             if answer.refusal is not None and answer.refusal.why is Why.PAUSED and self.profile.resume is not None:
                 await self.obey(self.profile.resume)
                 answer = await self.run(sending)
-            times = _transmissions(answer, self.profile.transmissions if confirmed else 1)
+            times = self._transmissions(answer, confirmed)
         except Closed:
             raise
         except DriverError as error:
@@ -162,8 +166,16 @@ class ModuleDriver(ModuleSession):
         finally:  # also where nobody waits for the outcome any more
             once = self._hints.tariff.units(len(message.data))
             self._account.spend(times * once)
-            self._charges.charge((times - 1) * once)
+            self._charges.charge((times - paid) * once)
         return answer
+
+    def _transmissions(self, answer: Transaction, confirmed: bool) -> int:
+        """How often an uplink went out, as far as the module tells; 0 where it was refused."""
+        if answer.refusal is not None:
+            return 0
+        told = max((event.number or 0 for event in answer.events if event.kind is Kind.NOT_ACKED), default=0)
+        in_vain = confirmed and not answer.has(*self.profile.acked)
+        return told or (self.profile.transmissions if in_vain else 1)
 
     async def _refuse(self, refusal: Event, size: int) -> None:
         """Raise what the module's words mean; nothing was sent."""
@@ -237,7 +249,7 @@ class ModuleDriver(ModuleSession):
                     if not (self._pending and self._joined):
                         return
                     self._pending = False
-                    answer = await self._transmit(RadioMessage(b"", 1), confirmed=False)
+                    answer = await self._transmit(RadioMessage(b"", 1), confirmed=False, paid=0)
                     if answer.refusal is not None:
                         return
                     await self._learn_limits()
@@ -281,15 +293,6 @@ class Rn2483Driver(ModuleDriver):
     """Microchip RN2483 and RN2903."""
 
     profile = rn2483.RN2483
-
-
-def _transmissions(answer: Transaction, untold: int) -> int:
-    """How often an uplink went out; 0 where it was refused, `untold` where it was not acknowledged and the module does not
-    say after how many."""
-    if answer.refusal is not None:
-        return 0
-    vain = (Kind.NOT_ACKED, Kind.FAILED)
-    return max((event.number or untold for event in answer.events if event.kind in vain), default=1)
 
 
 def _bitrate(modulation: Modulation) -> float:

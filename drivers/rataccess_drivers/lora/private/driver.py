@@ -65,7 +65,7 @@ class LoraPrivateDriver(Driver):
         self._radio = open_transceiver(options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio)
         self._ledger = self._plan.ledger(context.memory, f"driver/{context.name}/airtime", context.clock)
         self._charges = AirtimeCharges()
-        self._ledger.on_spent = self._charges.spent
+        self._ledger.on_spent = self._spent
         self.on_charge = self._charges.on_charge
         """See `Charges`: repetitions, polls, acknowledgements of what the hub has sent."""
         self._chance = chance or random.Random()
@@ -231,7 +231,6 @@ class LoraPrivateDriver(Driver):
             raise PacketTooLarge(len(message.data), self.message_hints.mtu)
         async with self._sending:
             self._check_usable()
-            self._charges.message()
             outcome = await self._carry(message.data)
         if outcome is None:
             self._check_usable()
@@ -245,6 +244,12 @@ class LoraPrivateDriver(Driver):
             self._evidence = Evidence.RADIO
             self.announce(self._status())
         return None
+
+    def _spent(self, seconds: float) -> None:
+        """A message is paid for by its sender, the first time that it is transmitted; all else is charged."""
+        size = self._endpoint.first_transmission
+        with self._charges.message(0 if size is None else self.message_hints.tariff.units(size)):
+            self._charges.spent(seconds)
 
     async def _carry(self, data: bytes | None) -> Event | None:
         """What became of one message, or poll; `None` where the radio failed or was closed meanwhile."""

@@ -160,6 +160,13 @@ class Endpoint:
         """Whether a message may be submitted."""
         return self._current is None
 
+    @property
+    def first_transmission(self) -> int | None:
+        """Bytes of the message that `next` wants sent for the first time; `None` for anything else."""
+        hand = self._in_hand
+        fresh = isinstance(hand, Attempt) and hand.tries == 0 and hand.frame.kind is Kind.DATA
+        return len(hand.frame.payload) if fresh and isinstance(hand, Attempt) else None
+
     def submit(
         self, data: bytes | None, now: float, address: int | None = None, sequence: int | None = None
     ) -> tuple[int, int]:
