@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rataccess.services.sockets import listen_tcp
 
@@ -20,6 +21,9 @@ logger = logging.getLogger("rataccess.services")
 
 LONGEST_HEAD = 16 * 1024
 """Bytes of a request's line and headers."""
+HEAD_WITHIN = 10.0
+"""Seconds for a request's line and headers: uvicorn would wait for ever, and whoever only connects would keep everybody
+else out (`most_at_once`)."""
 
 
 class WebServer:
@@ -53,7 +57,7 @@ class WebServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="h11",
+                http=_Impatient,
                 ws="none",
                 server_header=False,
                 proxy_headers=False,
@@ -75,6 +79,40 @@ class WebServer:
             self._task = None
         if self._socket is not None:
             self._socket.close()
+
+
+class _Impatient(H11Protocol):
+    """Hangs up on clients whose request does not come."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._mind()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._mind()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _mind(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(HEAD_WITHIN, self._give_up)
+
+    def _forget(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
