@@ -21,6 +21,7 @@ from rataccess.security import peek
 from rataccess.services.airway import Airway
 from rataccess.services.core import Datagram, ServiceCore
 from rataccess.services.fairness import FairQueue
+from rataccess.services.sockets import NO_IPV6
 
 logger = logging.getLogger("rataccess.services")
 
@@ -251,7 +252,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         family, _, _, _, address = found[0]
         return _bound(family, address, shared)
     except OSError as error:
-        if host == "::":
+        if host == "::" and (isinstance(error, socket.gaierror) or error.errno in NO_IPV6):
             return listen("0.0.0.0", port, shared=shared)
         raise ConfigurationError(f"cannot listen on {host} port {port} (UDP): {error.strerror or error}") from error
 

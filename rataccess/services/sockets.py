@@ -5,15 +5,31 @@ Rules of this file: opening and judging addresses; nothing is read or written.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
 
 from rataccess.errors import ConfigurationError
 
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a machine says that has no IPv6 when it is to listen on `::`."""
+
 
 def listen_tcp(host: str, port: int) -> socket.socket:
-    """A TCP socket on `host`, non-blocking; `::` takes IPv4 as well.  Raises `ConfigurationError`."""
+    """A TCP socket on `host`, non-blocking; `::` takes IPv4 as well.  Raises `ConfigurationError`.
+
+    Where the machine has no IPv6, `::` is `0.0.0.0`.
+    """
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        if host == "::" and error.errno in NO_IPV6:
+            return listen_tcp("0.0.0.0", port)
+        raise ConfigurationError(f"cannot listen on {host} port {port} (TCP): {error.strerror or error}") from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     result = socket.socket(
         family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP
@@ -25,9 +41,9 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         result.bind((host, port))
         result.setblocking(False)
         result.listen(128)
-    except OSError as error:
+    except BaseException:
         result.close()
-        raise ConfigurationError(f"cannot listen on {host} port {port} (TCP): {error.strerror or error}") from error
+        raise
     return result
 
 

@@ -114,7 +114,7 @@ async def test_a_defect_and_a_lost_port_end_nothing(caplog: pytest.LogCaptureFix
 
 async def test_one_that_cannot_begin_says_so() -> None:
     way = Fragile(ConfigurationError("the port is taken"))
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=f"way {way.name}: the port is taken"):
         await way.start(HeardBy())
     assert way.closed == 1
     await way.aclose()

@@ -69,8 +69,10 @@ class WayIn(ABC):
         self._heard = heard
         try:
             await self._open()
-        except BaseException:
+        except BaseException as error:
             await self._close()
+            if type(error) is ConfigurationError:
+                raise ConfigurationError(f"way {self.name}: {error}") from error
             raise
         self.state = "open"
         self._task = asyncio.create_task(self._keep(), name=f"way {self.name}")

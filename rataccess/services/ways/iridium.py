@@ -54,6 +54,7 @@ class DirectIpWay(WayForBoth):
         await super()._open()
         listening = listen_tcp(self._settings.host, self._settings.port)
         self._server = await asyncio.start_server(self._connected, sock=listening, limit=directip.MO_MOST + 64)
+        logger.info("way %s listens on %s port %d (TCP)", self.name, *self.address)
 
     async def _run(self) -> None:
         await self._outbox.run()

@@ -5,6 +5,7 @@ Rules of this file: one datagram, one packet; the answer goes to the address tha
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from rataccess.errors import ObjectError
@@ -15,6 +16,8 @@ from rataccess.services.ways.frames import RelayFrame, decode, encode
 from rataccess.services.ways.rooms import LORAWAN, believed
 from rataccess.services.ways.settings import RelaySettings
 from rataccess.services.ways.udp import UdpSocket
+
+logger = logging.getLogger("rataccess.services.ways")
 
 LINKS = {"lora": "lora_private", "deveui": LORAWAN, "imei": "sbd", "notecard": "notecard"}
 """What records are filed under, by kind, where the frame does not say."""
@@ -38,6 +41,7 @@ class RelayWay(WayIn):
     async def _open(self) -> None:
         self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
+        logger.info("way %s listens on %s port %d (UDP)", self.name, *self.address)
 
     async def _run(self) -> None:
         await self._socket.until_lost()
