@@ -82,12 +82,15 @@ def dotted(path: Path) -> str:
     return ".".join(path).replace(".[", "[")
 
 
+_HEADING = " mistakes in the configuration:"
+
+
 def refusal(mistakes: Iterable[str]) -> ConfigurationError:
-    """The one error for all mistakes."""
-    found = list(mistakes)
+    """The one error for all mistakes; headings of errors that held several are left out."""
+    found = [each for each in mistakes if not each.endswith(_HEADING)]
     if len(found) == 1:
         return ConfigurationError(found[0])
-    return ConfigurationError("\n".join([f"{len(found)} mistakes in the configuration:", *found]))
+    return ConfigurationError("\n".join([f"{len(found)}{_HEADING}", *found]))
 
 
 def check_options(bag: Mapping[str, Any], options_type: type[Any] | None, where: str) -> Any:

@@ -102,6 +102,22 @@ async def test_events_that_are_not_for_us_and_garbage_change_nothing(tmp_path: P
         assert running.counters["packets that came by a way in"] == 1
 
 
+async def test_a_defect_loses_one_event_and_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(topic: str, payload: bytes) -> Any:
+        raise RuntimeError("a defect")
+
+    world = WaysWorld(
+        tmp_path, '[[ways]]\nkind = "chirpstack"\nname = "lns"\nhost = "127.0.0.1"\nport = 1\ntls = false\n'
+    )
+    async with world.running() as running:
+        monkeypatch.setattr(running.way("lns"), "_read", broken)
+        running.way("lns")._take(UP, b"{}")
+        assert running.counters["ways in that met a defect"] == 1
+    assert "a defect" in caplog.text
+
+
 async def test_a_broker_that_goes_away_is_found_again(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from rataccess.errors import ConfigurationError
 from rataccess.objects import Service
 from rataccess.services import provisioning
 from rataccess.services.airway import Airway
+from rataccess.services.ways import hooks
 from rataccess.services.ways.ways import Ways
 from tests.ways.test_codecs import _KEY, token
 from tests.ways.ways_world import IMEI, RunningWorld, WaysWorld, record, until
@@ -249,3 +250,39 @@ def test_what_is_shown_of_ways_holds_no_secret(tmp_path: Path, monkeypatch: pyte
     assert b"0123456789abcdef".hex() not in repr(entry)
     assert "secret" not in repr(world.settings.ways)
     assert Ways is not None
+
+
+async def test_every_secret_that_is_missing_is_told_in_one_list(tmp_path: Path) -> None:
+    absent = {name: f'{{ env = "NOT_SET_{name}" }}' for name in ("PATH", "USER", "PASSWORD", "TOKEN")}
+    rock = ROCKBLOCK.replace('"/secret"', absent["PATH"])
+    rock += f"username = {absent['USER']}\npassword = {absent['PASSWORD']}\n"
+    world = WaysWorld(tmp_path, rock + CLOUDLOOP + f"token = {absent['TOKEN']}\n")
+    with pytest.raises(ConfigurationError) as error:
+        async with world.running():
+            raise AssertionError("it started")
+    heading, *told = str(error.value).splitlines()
+    assert heading == "4 mistakes in the configuration:"
+    assert all(any(f"NOT_SET_{name} is not set" in line for line in told) for name in absent)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /secret HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"]
+)
+async def test_whoever_connects_and_asks_nothing_is_hung_up_on(
+    tmp_path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rataccess.services import webserver
+
+    monkeypatch.setattr(webserver, "HEAD_WITHIN", 0.05)
+    monkeypatch.setattr(hooks, "MOST_AT_ONCE", 2)
+    world = WaysWorld(tmp_path, ROCKBLOCK)
+    async with world.running() as running:
+        idle = [await asyncio.open_connection(*running.way("rock").address) for _ in range(3)]
+        for _, writer in idle:
+            writer.write(said)
+        async with asyncio.timeout(30):
+            for reader, writer in idle:
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+                writer.close()
+        assert await post(running, "rock", data=form(b"")) == 200

@@ -111,11 +111,14 @@ class BrokerWay(WayIn):
 
     def _take(self, topic: str, payload: object) -> None:
         try:
-            event = self._read(topic, payload if isinstance(payload, bytes) else b"")
+            self._take_event(self._read(topic, payload if isinstance(payload, bytes) else b""))
         except ObjectError as error:
             self._count("malformed events of network servers")
             logger.debug("way %s: %s: %s", self.name, topic, error)
-            return
+        except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
+            self._met(error)
+
+    def _take_event(self, event: events.Event) -> None:
         if event.kind == "up":
             self._take_uplink(event)
         elif event.kind == "refused":

@@ -117,14 +117,30 @@ def made(settings: Sequence[WaySettings], around: Surroundings) -> list[WayIn]:
     return ways
 
 
+_MISSING = "/"
+"""In place of a secret that is not there; the way is not made then."""
+
+
 class _Maker:
     """Makes one way; `key` is where its settings stand."""
 
     def __init__(self, key: str, around: Surroundings) -> None:
         self._key, self._around = key, around
+        self._mistakes: list[str] = []
+        """About secrets: each is told, not only the first."""
 
     def make(self, settings: WaySettings) -> WayIn:
         """Raises `ConfigurationError`."""
+        try:
+            found = self._made(settings)
+        except MissingExtra:
+            raise
+        except ConfigurationError as error:
+            raise ConfigurationError("\n".join([*self._mistakes, str(error)])) from error
+        self._refuse(self._mistakes)
+        return found
+
+    def _made(self, settings: WaySettings) -> WayIn:
         match settings:
             case ChirpStackSettings():
                 return ChirpStackWay(settings, *self._login(settings), self._around)
@@ -180,7 +196,11 @@ class _Maker:
         return found
 
     def _reveal(self, value: Secret, name: str) -> str:
-        return reveal(value, f"{self._key}.{name}", self._around.environ)
+        try:
+            return reveal(value, f"{self._key}.{name}", self._around.environ)
+        except ConfigurationError as error:
+            self._mistakes.append(str(error))
+            return _MISSING
 
     def _files(self, *files: str | None) -> None:
         missing = [each for each in files if each is not None and not os.access(each, os.R_OK)]
