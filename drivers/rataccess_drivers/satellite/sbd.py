@@ -176,9 +176,9 @@ class SbdDriver(SbdModem):
         self._sky.measured(codec.bars(line) or 0)
 
     async def status(self) -> RadioStatus:
-        """See `Driver.status`.  While a session is open the modem cannot be asked: then it is what is known."""
+        """See `Driver.status`.  While a session is open, or something else is asked, it is what is known."""
         self._check_open()
-        if not self._console.session_open:
+        if not self._console.busy:
             line = await self._console.ask(Command("AT+CSQF", head="+CSQF", timeout=10.0))
             self._sky.bars = codec.bars(line) if codec.bars(line) is not None else self._sky.bars
         return self._status()
@@ -286,9 +286,9 @@ class SbdDriver(SbdModem):
     # --- time ---------------------------------------------------------------------------------------------------------
 
     async def network_time(self) -> float | None:
-        """See `KnowsTime`; `None` also while a session is open.  Precise to about a second."""
+        """See `KnowsTime`; `None` also while the modem is busy.  Precise to about a second."""
         self._check_open()
-        if self._console.session_open:
+        if self._console.busy:
             return None
         count = await self._ticks()
         if count is None:

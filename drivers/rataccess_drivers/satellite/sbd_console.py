@@ -7,7 +7,8 @@ session is open: whoever asks something else meanwhile waits, or looks at `sessi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 from rataccess.errors import Closed, CommandFailed, PortLost, RadioSilent, RataccessError
 from rataccess_drivers.byteline import ByteLine, OpenByteLine
@@ -34,6 +35,7 @@ class SbdConsole:
         self._line: ByteLine | None = None
         self._engine = SbdEngine()
         self._one = asyncio.Lock()
+        self._asking = 0
         self._done: asyncio.Future[Done] | None = None
         self._echo = asyncio.Event()
         self.session_open = False
@@ -43,6 +45,11 @@ class SbdConsole:
     def is_open(self) -> bool:
         """Whether the port is there."""
         return self._line is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command runs or waits for its turn: whoever asks something else now may wait for a whole session."""
+        return self._asking > 0
 
     @property
     def discarded(self) -> int:
@@ -68,7 +75,7 @@ class SbdConsole:
         Raises `RadioSilent` (no echo, or no whole reply in time), `CommandFailed` (with the modem's words), `PortLost` or
         `Closed`.
         """
-        async with self._one:
+        async with self._turn():
             if self._line is None:
                 raise Closed(f"the port of {self.name} is not open")
             self._done = asyncio.get_running_loop().create_future()
@@ -96,7 +103,7 @@ class SbdConsole:
         For a session that an earlier process may have left open.
         """
         listening = Command("", head=head, echoed=False)
-        async with self._one:
+        async with self._turn():
             if self._line is None:
                 raise Closed(f"the port of {self.name} is not open")
             self._done = asyncio.get_running_loop().create_future()
@@ -111,6 +118,15 @@ class SbdConsole:
                 self.session_open = False
                 self._done = None
                 self._engine.expire()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        self._asking += 1
+        try:
+            async with self._one:
+                yield
+        finally:
+            self._asking -= 1
 
     async def _reply(self, command: Command, done: asyncio.Future[Done]) -> Done:
         loop = asyncio.get_running_loop()

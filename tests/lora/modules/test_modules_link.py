@@ -109,3 +109,25 @@ async def test_a_session_that_the_network_has_forgotten(kind: str) -> None:
         assert isinstance(await link.send(Packet(b"\0again", Service.SOLUTION)), Handover)
         assert len(made.known.nonces) == 2
         assert listener.recoveries == []
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_an_uplink_whose_sender_has_gone_is_no_silence(kind: str) -> None:
+    """The module is at it for half a minute more; it is not asked, and nothing is repaired."""
+    async with linked(kind) as (made, link, listener):
+        await until(lambda: link.ready, 60)
+        made.module.device.retries = 7
+        made.gateway.online = False
+        sending = asyncio.create_task(link.send(Packet(b"\0gone", Service.SOLUTION)))
+        await asyncio.sleep(1)
+        sending.cancel()
+        await asyncio.wait({sending})
+        before = len(made.module.commands)
+        link.doubt("no answer")
+        await asyncio.sleep(8)
+        assert len(made.module.commands) == before
+        await asyncio.sleep(60)
+        assert link.ready
+        assert listener.recoveries == []
+        made.gateway.online = True
+        assert isinstance(await link.send(Packet(b"\0next", Service.SOLUTION)), Handover)

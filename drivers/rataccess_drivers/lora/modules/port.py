@@ -66,8 +66,9 @@ class ModulePort:
 
     @property
     def busy(self) -> bool:
-        """Whether a command is on its way."""
-        return self._turn.locked()
+        """Whether a command is on its way, or one whose caller has gone may still be."""
+        left = self._current is not None and not self._current.over
+        return self._turn.locked() or (left and asyncio.get_running_loop().time() < self._deadline)
 
     def write(self, data: bytes) -> None:
         """Bytes that are no command: to wake the module."""
