@@ -29,7 +29,7 @@ def slowly(script: ScriptedSbd, command: str, seconds: float) -> None:
     lines = usual.splitlines() if isinstance(usual, str) else []
 
     def later(text: str) -> None:
-        asyncio.get_running_loop().call_later(seconds, script.say, *lines, "OK")
+        asyncio.get_running_loop().call_later(seconds, lambda: script.say(*lines, "OK"))
 
     script.answers[command] = later
 
@@ -134,7 +134,7 @@ async def test_supervision_through_a_long_session() -> None:
 
 
 async def test_a_link_that_is_stopped_in_a_session() -> None:
-    """The caller hears of it; the modem is left alone; the next driver waits for the session's end and sends nothing twice."""
+    """The caller hears of it, and the modem is left alone; what the next driver does is in `test_broken_everywhere`."""
     script = ScriptedSbd()
     async with linked(script) as (link, _):
         slowly(script, "AT+SBDIX", 30.0)
