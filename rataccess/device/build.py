@@ -91,12 +91,12 @@ def add_links(
             random=source,
             make_driver=_driver_maker(name, settings, context),
             make_transport=_transport_maker(name, settings, where, clock),
-            unit=_counted(name, settings),
+            unit=counted(name, settings),
         )
         access.add(link)
 
 
-def _counted(name: str, settings: LinkSettings) -> Unit:
+def counted(name: str, settings: LinkSettings) -> Unit:
     """What the link's network counts; raises `ConfigurationError` where its budget counts something else."""
     unit = registry.transport(settings.transport).unit
     if settings.budget is not None and settings.budget.unit is not unit:

@@ -280,6 +280,34 @@ def test_missing_keys_pin_and_unknown_drivers(tree: Tree, device: Path) -> None:
     assert found(tree, config=device)["keys"].level is Level.PROBLEM
 
 
+LORA = """[links.lora]
+driver = "rak3172"
+transport = "lorawan"
+budget = { airtime = 30, period = 86400 }
+options = { port = "usb:2c7c:0700#if2", region = "EU868" }
+[links.chip]
+driver = "lorawan_chip"
+transport = "lorawan"
+options = { region = "EU868", dev_eui = "70B3D57ED0001234", transceiver = { wiring = "adafruit_rfm95" } }
+"""
+
+
+def test_lora_links_their_buses_keys_and_budgets(tree: Tree, device: Path) -> None:
+    device.write_text(device.read_text() + LORA)
+    by_check = {(each.check, each.subject): each for each in examine(gather(tree.machine, device))}
+    assert by_check["no-app-key", "links.lora"].level is Level.NOTE
+    assert by_check["no-app-key", "links.chip"].level is Level.PROBLEM
+    assert by_check["link-port", "links.chip"].text == "there is no /dev/spidev0.1"
+    secrets = device.parent / "secrets.toml"
+    secrets.write_text('[lora]\nappkey = "2B7E"\n[chip]\nappkey = "2B7E"\n')
+    secrets.chmod(0o600)
+    assert "no-app-key" not in found(tree, config=device)
+    device.write_text(device.read_text().replace("airtime = 30", "credits = 30"))
+    assert "counts ms of air time: set airtime" in found(tree, config=device)["link-driver"].text
+    device.write_text(device.read_text().replace("credits = 30", "airtime = 30").replace("EU868", "EU433"))
+    assert "options.region" in found(tree, config=device)["link-driver"].text
+
+
 def test_bad_options_and_a_bad_file(tree: Tree, device: Path) -> None:
     good = device.read_text()
     device.write_text(good.replace('port = "usb:2c7c:0700#if2"', 'port = "usb:2c7c"'))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from rataccess.cli.doctor.facts import Facts, Finding, Level
+from rataccess.cli.doctor.facts import Facts, Finding, Level, LinkFact
 from rataccess.clock import EARLIEST_PLAUSIBLE
 
 CAP_NET_RAW = 13
@@ -276,6 +276,17 @@ def keys(facts: Facts) -> Iterator[Finding]:
                 "a SIM that asks for one keeps the link down; one that does not is fine",
                 (f"printf '[{link.name}]\\npin = \"....\"\\n' >> {file} && chmod 600 {file}",),
             )
+        if link.app_key is False:
+            yield _without_app_key(link, file)
+
+
+def _without_app_key(link: LinkFact, file: str) -> Finding:
+    meaning = "a module joins with the key that it holds; one that holds none, or another network's, does not join"
+    level = Level.PROBLEM if link.own_mac else Level.NOTE
+    if link.own_mac:
+        meaning = "the link stays down: the driver joins the LoRaWAN network with it"
+    mend = f"printf '[{link.name}]\\nappkey = \"32 hexadecimal digits\"\\n' >> {file} && chmod 600 {file}"
+    return Finding("no-app-key", level, f"links.{link.name}", "no LoRaWAN AppKey is kept for it", meaning, (mend,))
 
 
 def packages(facts: Facts) -> Iterator[Finding]:

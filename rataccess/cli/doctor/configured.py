@@ -1,7 +1,7 @@
 """Facts about the configuration: does what it names exist, and are the keys as they should be.
 
 Rules of this file: no radio is opened, no key is read; of the key store only names and modes are looked at, and whether a
-PIN is there.
+PIN or an AppKey is there.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rataccess import registry
 from rataccess.bus import parse_port
 from rataccess.cli.doctor.facts import Configured, LinkFact
-from rataccess.config import Configuration, load
+from rataccess.config import Configuration, check_options, load
 from rataccess.config.load import DEFAULT_FILES, FILE_VARIABLE
+from rataccess.device.build import counted
 from rataccess.errors import ConfigurationError, KeyStoreError, RataccessError
 from rataccess.keys import FileKeyStore
+from rataccess_drivers.lora.wirings import resolve as complete
 from rataccess_drivers.ports import resolve
 
 
@@ -72,32 +72,52 @@ def _link(name: str, found: Configuration, keys: FileKeyStore | None, root: Path
     link = found.links[name]
     try:
         kind = registry.driver(link.driver)
-        options = _options(link.options, kind.options_type)
-        registry.transport(link.transport)
-    except RataccessError as error:
+        options = check_options(link.options, kind.options_type, f"links.{name}.options")
+        transport = registry.transport(link.transport)
+        check_options(link.transport_options, transport.options_type, f"links.{name}.transport_options")
+        counted(name, link)
+    except (RataccessError, ValueError) as error:
         return LinkFact(name, link.driver, str(error))
-    except (msgspec.ValidationError, ValueError) as error:
-        return LinkFact(name, link.driver, f"links.{name}.options: {error}")
     port, interface = getattr(options, "port", None), getattr(options, "interface", None)
-    port_error = None
-    if port:
+    return LinkFact(
+        name,
+        link.driver,
+        None,
+        port,
+        _port_error(port, root) if port else _bus_error(options, root),
+        interface,
+        _kept(f"{name}.pin", keys) if hasattr(options, "pin_tries_left") else None,
+        _kept(f"{name}.appkey", keys) if link.transport == "lorawan" else None,
+        hasattr(options, "transceiver"),
+    )
+
+
+def _port_error(port: str, root: Path) -> str | None:
+    try:
+        path = resolve(parse_port(port), sysfs=root / "sys", dev=root / "dev")
+    except RataccessError as error:
+        return str(error)
+    return None if os.path.exists(path) else f"there is no {path}"
+
+
+def _bus_error(options: Any, root: Path) -> str | None:
+    """What is wrong with the SPI or I2C bus that the options name, if they name one."""
+    bus = getattr(options, "i2c", None)
+    if isinstance(bus, int):
+        bus = f"/dev/i2c-{bus}"
+    if hasattr(options, "transceiver"):
         try:
-            path = resolve(parse_port(port), sysfs=root / "sys", dev=root / "dev")
-            port_error = None if os.path.exists(path) else f"there is no {path}"
-        except RataccessError as error:
-            port_error = str(error)
-    return LinkFact(name, link.driver, None, port, port_error, interface, _pin(name, options, keys))
+            bus = complete(options.transceiver).spi
+        except ConfigurationError as error:
+            return str(error)
+    return None if bus is None or (root / str(bus).lstrip("/")).exists() else f"there is no {bus}"
 
 
-def _options(given: dict[str, Any], wanted: type[Any] | None) -> Any:
-    return msgspec.convert(dict(given), wanted) if wanted is not None else None
-
-
-def _pin(name: str, options: Any, keys: FileKeyStore | None) -> bool | None:
-    """Whether a SIM's PIN is kept, for radios that ask for one."""
-    if not hasattr(options, "pin_tries_left") or keys is None:
+def _kept(secret: str, keys: FileKeyStore | None) -> bool | None:
+    """Whether the key store has that secret; `None` where it cannot be read."""
+    if keys is None:
         return None
     try:
-        return keys.secret(f"{name}.pin") is not None
+        return keys.secret(secret) is not None
     except KeyStoreError:
         return None

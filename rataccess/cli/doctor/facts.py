@@ -173,6 +173,10 @@ class LinkFact:
     interface: str | None = None
     pin: bool | None = None
     """Whether the key store has a PIN for it; `None` where that is not asked or cannot be seen."""
+    app_key: bool | None = None
+    """Whether the key store has a LoRaWAN AppKey for it; `None` likewise."""
+    own_mac: bool = False
+    """Whether LoRaWAN is spoken by the driver, and not by a module that keeps keys of its own."""
 
 
 @dataclass(frozen=True, slots=True)
