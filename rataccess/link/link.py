@@ -25,6 +25,7 @@ from rataccess.errors import (
     ServiceRefused,
     TransportBroken,
 )
+from rataccess.link.backoff import usable
 from rataccess.link.health import Health
 from rataccess.link.listener import LinkListener
 from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, kind_of, reached
@@ -132,15 +133,19 @@ class Link(Standing):
     async def send(self, packet: Packet) -> Handover | None:
         """As `Transport.send`.
 
-        Raises `TransportBroken` at once when not `ready`; `PacketTooLarge`, `NotNow` and `ServiceRefused` come from the
-        transport and leave the link as it is; any other failure is a `TransportBroken` that takes the link down.
+        Raises `TransportBroken` at once when not `ready`; `PacketTooLarge`, `NotNow` (for 0 s to a day) and
+        `ServiceRefused` come from the transport and leave the link as it is; any other failure is a `TransportBroken` that
+        takes the link down.
         """
         transport = self._session.transport
         if transport is None or not self.ready:
             raise TransportBroken(f"link {self.name} is not up: {self.detail}")
         try:
             return await transport.send(packet)
-        except (PacketTooLarge, NotNow, ServiceRefused):
+        except NotNow as later:
+            wait = usable(later.retry_after, self._timing.retry_after_longest) or 0.0
+            raise NotNow(later.reason, wait) from later.__cause__
+        except (PacketTooLarge, ServiceRefused):
             raise
         except RataccessError as error:
             self._lose(transport, error)

@@ -34,7 +34,7 @@ class LinkTiming:
     local_longest: float = 60.0
     """The same where only the machine itself is asked (no such device, port held): that costs nobody anything."""
     retry_after_longest: float = 86_400.0
-    """A longer `retry_after` from a driver is taken for this: one attempt a day annoys no network."""
+    """A longer `retry_after` from a driver or transport is taken for this: one attempt a day annoys no network."""
     denied_first: float = 300.0
     """Least wait after a reject cause of the network: asking again soon does not change a subscription."""
     faulty_first: float = 900.0

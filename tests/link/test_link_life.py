@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 import pytest
 
@@ -67,6 +68,19 @@ async def test_what_the_transport_survives_passes_through(error: Exception) -> N
         bench.radio.transport.send_fails = error
         with pytest.raises(type(error)):
             await bench.link.send(PACKET)
+        assert bench.link.ready
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [(0.0, 0.0), (-5.0, 0.0), (3.5, 3.5), (1e30, 86_400.0), (math.inf, 86_400.0), (math.nan, 0.0)]
+)
+async def test_no_wait_is_endless_or_nonsense(asked: float, told: float) -> None:
+    async with Bench() as bench:
+        await bench.up()
+        bench.radio.transport.send_fails = NotNow("duty cycle", asked)
+        with pytest.raises(NotNow, match="duty cycle; try again in") as caught:
+            await bench.link.send(PACKET)
+        assert caught.value.retry_after == told
         assert bench.link.ready
 
 

@@ -31,7 +31,7 @@ from rataccess.errors import (
 from rataccess.transport import Handover
 from rataccess_drivers.satellite import sbd_codec as codec
 from rataccess_drivers.satellite.kept import Attempt, Attempts, Inbox, Outcome, SessionNote, digest
-from rataccess_drivers.satellite.pace import Pace
+from rataccess_drivers.satellite.pace import DAY, Pace
 from rataccess_drivers.satellite.sbd_codec import Buffers, SessionResult, Verdict
 from rataccess_drivers.satellite.sbd_console import SbdConsole
 from rataccess_drivers.satellite.sbd_engine import Command
@@ -182,7 +182,7 @@ class SbdSessions:
             asked = codec.numbers(
                 await self._console.ask(Command("AT+SBDLOE", head="+SBDLOE:", timeout=10)), "+SBDLOE:"
             )
-            least = max(least, float(asked[-1]) if len(asked) == 2 and asked[0] == 0 else 0.0)
+            least = max(least, min(float(asked[-1]), DAY) if len(asked) == 2 and asked[0] == 0 else 0.0)
         return self._pace.failed(least)
 
     # --- fetching -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rataccess.clock import LoopClock
+from rataccess.driver import Forgetful
 from rataccess.errors import ConfigurationError, ObjectError
 from rataccess.objects import Service
 from rataccess.services.ways import frames
@@ -213,3 +214,14 @@ def test_what_follows_from_the_settings(settings: dict[str, object], frequency: 
     assert found.channel.frequency == frequency
     assert found.mtu == mtu
     assert found.channel.modulation.time_on_air(mtu + 7) <= 2.8
+
+
+@pytest.mark.looptime
+async def test_no_message_is_longer_than_what_its_band_has_in_an_hour() -> None:
+    settings = NodeOptions(
+        transceiver=options("sx1262"), network=1, address=1, frequency=869_000_000, spreading_factor=12, longest=10.0
+    )
+    found = plan(settings)
+    ledger = found.ledger(Forgetful(), "airtime", LoopClock())
+    assert found.channel.modulation.time_on_air(found.mtu + 7) <= 3.6
+    assert ledger.wait(869_000_000, found.channel.modulation.time_on_air(found.mtu + 7)) == 0

@@ -16,7 +16,7 @@ from rataccess.errors import ConfigurationError
 from rataccess.lorawan.airtime import Modulation
 from rataccess.lorawan.regions import DWELL_LIMIT, REGIONS, Region
 from rataccess.objects import Memory
-from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
+from rataccess_drivers.lora.airtime_ledger import PERIOD, AirtimeLedger
 from rataccess_drivers.lora.private.frame import LARGEST, overhead
 from rataccess_drivers.lora.private.runner import Channel
 from rataccess_drivers.lora.transceiver import TransceiverOptions
@@ -92,12 +92,15 @@ def plan(settings: RadioSettings) -> Plan:
         raise ConfigurationError(f"{settings.power_dbm} dBm is more than {region.name} allows: {region.max_eirp} dBm")
     modulation = Modulation(settings.spreading_factor, settings.bandwidth, settings.coding_rate)
     channel = Channel(frequency, modulation, settings.power_dbm, settings.sync_word)
-    return Plan(region, channel, _mtu(modulation, _longest(settings, region)))
+    return Plan(region, channel, _mtu(modulation, _longest(settings, region, frequency)))
 
 
-def _longest(settings: RadioSettings, region: Region) -> float:
+def _longest(settings: RadioSettings, region: Region, frequency: int) -> float:
+    """Also no more than the sub-band has in an hour: a longer frame could never be sent."""
     limited = region.uplink_dwell and region.dwell_bandwidth in (None, settings.bandwidth)
-    return min(settings.longest, DWELL_LIMIT) if limited else settings.longest
+    band = region.band(frequency)
+    hour = settings.longest if band is None else band.share * PERIOD
+    return min(settings.longest, hour, DWELL_LIMIT if limited else hour)
 
 
 def _mtu(modulation: Modulation, longest: float) -> int:
