@@ -134,7 +134,7 @@ async def test_traffic_management_says_how_long() -> None:
 async def test_traffic_management_never_lasts_for_ever() -> None:
     script = ScriptedSbd()
     modem = await up(script)
-    script.answers.update({"AT+SBDIX": "+SBDIX: 38, 7, 0, 0, 0, 0", "AT+SBDLOE": "+SBDLOE:0,99999999999"})
+    script.answers.update({"AT+SBDIX": "+SBDIX: 38, 7, 0, 0, 0, 0", "AT+SBDLOE": "+SBDLOE:0,9999999999"})
     with pytest.raises(NotNow) as caught:
         await modem.send_message(HELLO)
     assert caught.value.retry_after == 86_400
