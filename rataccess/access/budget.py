@@ -22,7 +22,8 @@ class Budget:
     """At most `settings.limit` units in each period; periods are counted from 1970 in wall time.
 
     A wall clock that jumps back does not refill the budget: the latest period seen stays the current one.  What was spent
-    before the time was known counts for the period that it turns out to be.
+    before the time was known counts for the period that it turns out to be.  While it stays unknown, each stretch of a
+    period's length holds what was spent in the stretch before against its own: no period, whenever it began, has more.
     """
 
     def __init__(self, name: str, settings: BudgetSettings, memory: Memory, clock: Clock) -> None:
@@ -38,6 +39,9 @@ class Budget:
         elif kept and len(kept) == _FORM_BEFORE.size:
             self._period, self._taken = _FORM_BEFORE.unpack(kept)
         self._spent, self._undated = self._taken, self._undated_taken
+        self._stretch_at: float | None = None
+        self._before = 0
+        """What was spent before the stretch, of what counts."""
 
     @property
     def left(self) -> int:
@@ -103,6 +107,7 @@ class Budget:
         """What was taken in `period` was not sent after all; too late once the period is over."""
         if self.period == period:
             self._spent = max(0, self._spent - billed)
+            self._before = min(self._before, self._spent)
 
     def charge(self, billed: int) -> None:
         """Book units that could not be refused, such as those of an answer.  Raises what `Memory.put_now` raises; they
@@ -128,8 +133,20 @@ class Budget:
 
     def _roll(self) -> None:
         if not self._clock.wall_known():
+            self._stretch()
             return
+        self._stretch_at = None
         period = int(self._clock.wall() // self._settings.period)
         if period > self._period:
             self._period, self._spent, self._taken = period, self._undated, 0
         self._undated = 0  # from now on they are like all others of this period
+
+    def _stretch(self) -> None:
+        """The time is unknown: once as long as a period has gone by, what was spent before that is of an earlier one."""
+        now = self._clock.monotonic()
+        if self._stretch_at is None:
+            self._stretch_at, self._before = now, self._spent
+        elif now - self._stretch_at >= self._settings.period:
+            self._stretch_at = now
+            self._spent = self._before = self._undated = max(0, self._spent - self._before)
+            self._taken = self._undated_taken = 0

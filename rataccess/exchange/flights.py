@@ -39,6 +39,8 @@ class Flight:
     """Seconds from having been sent to being overdue."""
     due_at: float = 0.0
     """When it is overdue (event loop's clock)."""
+    gone: bool = False
+    """Whether sending it has ended."""
     handed: bool = False
     """Whether the operator took it: what the service does not hold yet may still be on its way."""
 
@@ -71,7 +73,7 @@ class Flights:
 
     def token(self) -> bytes:
         """One that is free, as short as can be: one byte while few requests wait (RFC 7252 section 5.3.1)."""
-        for _ in range(256 if len(self._flights) < 256 else 0):
+        for _ in range(256):
             self._next = (self._next + 1) & 0xFF
             token = bytes([self._next])
             if token not in self._flights:
@@ -97,7 +99,7 @@ class Flights:
 
     def sent(self, flight: Flight, now: float) -> None:
         """`flight` left at `now` (event loop's clock)."""
-        flight.sent_at, flight.due_at = now, now + flight.timeout
+        flight.sent_at, flight.due_at, flight.gone = now, now + flight.timeout, True
         if flight.live:
             self._look_at(flight.due_at)
 

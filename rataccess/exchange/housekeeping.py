@@ -1,6 +1,6 @@
-"""What an exchange looks after from time to time: deadlines, records due again, answers that never came.
+"""What an exchange looks after from time to time: deadlines, records due again, answers that never came, long silence.
 
-Rules of this file: it runs beside the lanes, spends no packet itself, and survives what the store raises.
+Rules of this file: it runs beside the lanes, sends no packet itself, and survives what the store raises.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rataccess.clock import Clock
 from rataccess.errors import RataccessError
 from rataccess.store import Store
+from rataccess.transport import Downlink
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -26,6 +27,17 @@ WHILE_BUSY = 60.0
 afresh then: a budget may have been filled since."""
 WHILE_IDLE = 300.0
 LOOK_AGAIN = WHILE_BUSY
+TIME_AFTER = 60.0
+"""Seconds after which the time is asked for over a link that is not free; again after an hour, then twice as long each time,
+up to a day.  Without the time nothing expires, no budget knows its day, and records go undated."""
+UNHEARD = 86_400.0
+"""Seconds without a word of the service after which it is asked for what it has, where that is not free: it cannot, or does
+not for long, speak unasked there, and the device may have nothing to tell it for months."""
+UNHEARD_SESSION = 6 * 86_400.0
+"""The same, once it was heard, where it reaches the device by its network for a week after that."""
+OWED = 2 * 3600.0
+"""Seconds that an acknowledgement waits there for something to ride on: after three hours, and again and again, the service
+pays for sending once more what was not acknowledged."""
 
 
 class Housekeeping:
@@ -37,10 +49,13 @@ class Housekeeping:
         self._clock = clock
         self.needed = asyncio.Event()
         """Something waits now."""
+        self._began_at = self._asked_at = 0.0
+        self._asked_time = 0
+        self._owed_since: float | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
-        rewound_at = self._clock.monotonic()
+        rewound_at = self._began_at = self._clock.monotonic()
         while True:
             self.needed.clear()
             with contextlib.suppress(TimeoutError):
@@ -61,6 +76,7 @@ class Housekeeping:
             if exchange.ledger.resend(wall) + exchange.ledger.retry(self._clock.monotonic()):
                 exchange.wake()
             exchange.flights.prune(self._clock.monotonic())
+            self._ask(self._clock.monotonic())
             if exchange.ledger.drained:
                 return WHILE_IDLE
             exchange.staging.look_ahead()
@@ -69,3 +85,32 @@ class Housekeeping:
         deadlines = [item.record.expires_at for item in exchange.staging.items.values()]
         soonest = min((at - wall for at in deadlines if at is not None), default=WHILE_BUSY)
         return min(WHILE_BUSY, max(AT_MOST, soonest + 0.01))
+
+    def _ask(self, now: float) -> None:
+        """Have the service asked where it would not speak otherwise, and what the device needs of it is overdue."""
+        exchange = self._exchange
+        link = exchange.access.current
+        owed = "acknowledge" in exchange.ledger.news
+        self._owed_since = (now if self._owed_since is None else self._owed_since) if owed else None
+        if link is None or exchange.free(link) or now < self._question_at(link) or not exchange.affords(link, None):
+            return
+        self._asked_at, self._owed_since = now, None
+        self._asked_time += exchange.ask_time
+        exchange.lane(link).asked_time = False  # the answer to what the operator took may have been lost
+        exchange.probe(link)
+
+    def _question_at(self, link: str) -> float:
+        """When the next question is due, if it is to go over `link` (event loop's clock)."""
+        exchange = self._exchange
+        if exchange.ask_time:
+            asked = self._asked_time or exchange.lane(link).asked_time
+            wait = min(UNHEARD, 3600.0 * 2 ** min(max(0, self._asked_time - 1), 10)) if asked else TIME_AFTER
+            return max(self._asked_at, self._began_at) + wait
+        hints = exchange.access.links[link].link.hints
+        in_sessions = hints is not None and hints.downlink is Downlink.ON_SESSION
+        if in_sessions and self._owed_since is not None:
+            return self._owed_since + OWED
+        answers = [each.last_answers.get(exchange.service) for each in exchange.access.links.values()]
+        heard = max((at for at in answers if at is not None), default=self._began_at)
+        wait = UNHEARD_SESSION if in_sessions and heard > self._began_at else UNHEARD
+        return max(self._asked_at, heard) + wait

@@ -156,11 +156,18 @@ class Reception:
         told = control.get(TIME)
         if type(told) is int and EARLIEST_PLAUSIBLE * 1000 <= told < LATEST_PLAUSIBLE * 1000:
             exchange.ask_time = False
-            exchange.observer.time_told(told / 1000)
+            exchange.observer.time_told(told / 1000 + self._age(flight))
         if isinstance(packet := control.get(PACKET), bytes):
             exchange.observer.packet_arrived(packet)
         if isinstance(wanted := control.get(WANTED), list):
             exchange.observer.definitions_wanted([each for each in wanted if type(each) is int])
+
+    def _age(self, flight: Flight | None) -> float:
+        """Seconds that the answer to `flight` is old: in compact form it may have waited for hours for the next session, or
+        the next uplink."""
+        if flight is None or flight.identity.compact is None or not flight.gone:
+            return 0.0
+        return max(0.0, self._exchange.monotonic() - flight.sent_at)
 
     def _take(self, message: Message, link: str) -> None:
         """Records of the service's own."""

@@ -166,6 +166,27 @@ def test_what_was_spent_before_the_time_was_known_counts_for_the_period_that_it_
     assert budget.left == LIMIT, "the next period is whole"
 
 
+def test_a_device_that_never_learns_the_time_is_not_without_its_link_for_ever() -> None:
+    clock, disk = Watch(), Disk()
+    assert Budget("lora", SETTINGS, disk, clock).spend(LIMIT)
+    clock.known = False
+    budget = Budget("lora", SETTINGS, disk, clock)
+    assert budget.left == 0, "it may still be the same period"
+    clock.now += PERIOD
+    assert budget.left == LIMIT
+    assert budget.spend(1500)
+    budget.refund(100, budget.period)
+    clock.now += PERIOD
+    assert budget.left == LIMIT - 1400, "a period may have begun after that was spent, or not"
+    clock.now += PERIOD
+    assert budget.left == LIMIT
+    assert budget.spend(300)
+    disk.crash(False)
+    assert Budget("lora", SETTINGS, disk, clock).left <= LIMIT - 300
+    clock.known = True
+    assert budget.left <= LIMIT - 300
+
+
 def test_a_clean_stop_gives_back_what_a_slice_held_and_was_not_used() -> None:
     clock, disk = Watch(), Disk()
     for _ in range(30):
