@@ -12,6 +12,7 @@ import pytest
 
 from rataccess_hil.control import ControlError
 from rataccess_hil.lora import semtech
+from rataccess_hil.lora.__main__ import main
 from rataccess_hil.lora.process import LoraProcess
 from rataccess_hil.lora.site import LoraSite
 from rataccess_hil.lora.site_controls import SiteControls
@@ -62,3 +63,15 @@ def test_a_site_as_a_process(tmp_path: Path) -> None:
             with pytest.raises(ControlError, match="no network server of its own"):
                 site.controls.do("uplinks")
             assert site.controls.do("log") == []
+
+
+@pytest.mark.parametrize("content", [None, "zz", "2b7e"])
+def test_a_key_file_that_holds_no_key_is_named(
+    tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "app.key"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SystemExit):
+        main(["--app-key-file", str(file)])
+    assert str(file) in capsys.readouterr().err

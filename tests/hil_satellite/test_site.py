@@ -12,7 +12,7 @@ import serial
 
 from rataccess_hil.control import ControlError
 from rataccess_hil.satellite import MoMessage, MtConfirmation, MtMessage
-from rataccess_hil.satellite.__main__ import parser, site_of
+from rataccess_hil.satellite.__main__ import main, parser, site_of
 from rataccess_hil.satellite.directip import missing
 from rataccess_hil.satellite.process import SatelliteProcess
 
@@ -43,9 +43,16 @@ async def test_a_site_on_a_pseudo_terminal(tmp_path: Path) -> None:
         assert site.controls.do("journal")
     async with site_of(parser().parse_args(["--model", "9704", "--session-seconds", "1"])) as other:
         assert other.controls.do("stats")["state"] == "inactive"
-    for wrong in (["--mo", "nowhere"], ["--hook", "http://x/"]):
+    for wrong in (["--mo", "nowhere"], ["--hook", "http://x/"], ["--imei", "12"]):
         with pytest.raises(SystemExit):
             parser().parse_args(wrong)
+
+
+def test_what_cannot_be_had_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--link", str(tmp_path / "absent" / "tty")])
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "absent") in line
 
 
 def take(server: socket.socket) -> MoMessage:

@@ -38,8 +38,14 @@ def _position(text: str) -> tuple[float, float]:
     return float(x), float(y or 0)
 
 
-def _key(path: str | None) -> bytes | None:
-    return bytes.fromhex(Path(path).read_text().strip()) if path is not None else None
+def _key(path: str) -> bytes:
+    try:
+        key = bytes.fromhex(Path(path).read_text().strip())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read as hexadecimal digits") from error
+    if len(key) != 16:
+        raise argparse.ArgumentTypeError(f"{path} holds {len(key)} bytes; an AppKey has 16")
+    return key
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +60,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--region", choices=sorted(REGIONS), default="EU868")
     made.add_argument("--dev-eui", type=_eui, default="70B3D57ED0000001")
     made.add_argument("--gateway-eui", type=_eui, default="AA555A0000000101")
-    made.add_argument("--app-key-file", help="file with the AppKey in hexadecimal, for its own network server")
+    made.add_argument(
+        "--app-key-file",
+        type=_key,
+        metavar="FILE",
+        help="file with the AppKey in hexadecimal, for its own network server",
+    )
     made.add_argument("--position", type=_position, default="300,0", help="metres from the gateway: X,Y")
     made.add_argument("--no-duty-cycle", action="store_true", help="the module keeps none")
     made.add_argument("--seed", type=int, default=0)
@@ -69,7 +80,7 @@ async def run(options: argparse.Namespace) -> None:
         server=options.server,
         region=options.region,
         dev_eui=options.dev_eui,
-        app_key=_key(options.app_key_file),
+        app_key=options.app_key_file,
         gateway_eui=options.gateway_eui,
         position=options.position,
         link=options.link,
@@ -100,7 +111,12 @@ async def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run."""
-    asyncio.run(run(parser().parse_args(arguments)))
+    made = parser()
+    options = made.parse_args(arguments)
+    try:
+        asyncio.run(run(options))
+    except OSError as error:  # a port, a path or a socket that cannot be had
+        made.exit(1, f"{made.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _imei(text: str) -> str:
+    if len(text) != 15 or not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no IMEI of 15 digits")
+    return text
+
+
 def _hook(text: str) -> tuple[str, str]:
     form, equals, url = text.partition("=")
     if not equals or form not in HOOKS:
@@ -41,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--control", help="path of the UNIX socket to control it by")
     made.add_argument("--lines", help="folder for the named pipe supply, the modem's ON/OFF pin")
     made.add_argument("--model", choices=("9603", "9704"), default="9603")
-    made.add_argument("--imei", help="15 digits")
+    made.add_argument("--imei", type=_imei, help="15 digits")
     made.add_argument("--mo", type=_address, action="append", default=[], metavar="HOST:PORT", help="a DirectIP server")
     made.add_argument("--mo-confirmed", action="store_true", help="DirectIP servers confirm each message")
     made.add_argument(
@@ -100,7 +106,12 @@ async def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run."""
-    asyncio.run(run(parser().parse_args(arguments)))
+    made = parser()
+    options = made.parse_args(arguments)
+    try:
+        asyncio.run(run(options))
+    except OSError as error:  # a port, a path or a socket that cannot be had
+        made.exit(1, f"{made.prog}: {error}\n")
 
 
 if __name__ == "__main__":
