@@ -30,7 +30,7 @@ from rataccess.link.health import Health
 from rataccess.link.listener import LinkListener
 from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, kind_of, reached
 from rataccess.link.session import Session
-from rataccess.link.standing import Standing
+from rataccess.link.standing import NOT_STARTED, Standing
 from rataccess.link.states import LinkEvent, LinkState, advance
 from rataccess.link.timing import LinkTiming
 from rataccess.link.trouble import Trouble
@@ -224,6 +224,9 @@ class Link(Standing):
 
     async def _wait(self) -> LinkEvent:
         """Until the time has come, or the bearer is back by itself."""
+        left = self._trouble.left()
+        if self.detail == NOT_STARTED and left > _RESOLUTION:
+            self._set(self.evidence, f"not started: an attempt before the restart failed; the next is in {left:.0f} s")
         while not self._held:
             left = self._trouble.left()
             if left <= _RESOLUTION or self._came_back():

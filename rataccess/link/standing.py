@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rataccess.config.model import LinkSettings
 
 log = logging.getLogger("rataccess.link")
+NOT_STARTED = "not started"
 
 
 class Standing:
@@ -38,7 +39,7 @@ class Standing:
         """What its network counts."""
         self.evidence: Evidence = Evidence.NONE
         self.state: LinkState = LinkState.IDLE
-        self.detail = "not started"
+        self.detail = NOT_STARTED
         self.hints: Hints | None = None
         """What the transport can do now; while down, what it could do last; `None` before the first time."""
         self.bearer: Bearer | None = None

@@ -34,6 +34,8 @@ async def test_a_restart_does_not_shorten_the_networks_back_off() -> None:
     begun = clock.monotonic()
     async with Bench(memory=memory, clock=clock) as bench:
         assert bench.link.state in (LinkState.IDLE, LinkState.WAITING)
+        await asyncio.sleep(1)
+        assert "an attempt before the restart failed; the next is in 359" in bench.link.detail
         await asyncio.sleep(3590 - (clock.monotonic() - begun))
         assert bench.radio.done == []
         await bench.up(20)
