@@ -10,17 +10,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class AirtimeCharges:
-    """Air time, of which the first transmission of a message is paid for by whoever sent the message."""
+class Charging:
+    """Who is told."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[int], None]] = []
-        self._paid = 0
 
     def on_charge(self, callback: Callable[[int], None]) -> Callable[[], None]:
-        """See `Charges.on_charge`; in milliseconds."""
+        """See `Charges.on_charge`."""
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def charge(self, units: int) -> None:
+        """So much was used that no message accounts for; nothing where it is less than that."""
+        for callback in tuple(self._callbacks) if units > 0 else ():
+            callback(units)
+
+
+class AirtimeCharges(Charging):
+    """Milliseconds of air time, of which a message's first transmission is paid for by whoever sent the message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paid = 0
 
     @contextmanager
     def message(self, milliseconds: int) -> Iterator[None]:
@@ -38,8 +50,3 @@ class AirtimeCharges:
         """Something is transmitted for so long."""
         paid, self._paid = self._paid, 0
         self.charge(math.ceil(seconds * 1000) - paid)
-
-    def charge(self, milliseconds: int) -> None:
-        """So much was used that no message accounts for."""
-        for callback in tuple(self._callbacks) if milliseconds > 0 else ():
-            callback(milliseconds)

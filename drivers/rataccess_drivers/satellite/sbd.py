@@ -28,6 +28,7 @@ from rataccess.errors import (
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
+from rataccess_drivers.charging import Charging
 from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite import sbd_codec as codec
 from rataccess_drivers.satellite.base import LOOK_AGAIN
@@ -46,7 +47,7 @@ CLOSE_PATIENCE = 4.0
 
 
 class SbdDriver(SbdModem):
-    """One modem.  `MovesMessages`, `KnowsTime` and `Rationed`."""
+    """One modem.  `MovesMessages`, `KnowsTime`, `Rationed` and `Charges`."""
 
     options_type = SbdOptions
 
@@ -76,6 +77,9 @@ class SbdDriver(SbdModem):
         self._sessions = SbdSessions(
             self._console, self._attempts, self._inbox, self._note, self._pace, context.clock, options
         )
+        self._charges = Charging()
+        self.on_charge = self._charges.on_charge
+        """See `Charges`: looks into a mailbox that was empty."""
         self._one_session = asyncio.Lock()
         self._mail: asyncio.Task[None] | None = None
         self._mail_due = asyncio.Event()
@@ -272,10 +276,13 @@ class SbdDriver(SbdModem):
         """A session, counted before it begins: a process that is killed meanwhile has spent it all the same."""
         self._purse.spend(1)
         try:
-            self._purse.spend(await self._sessions.collect() - 1)
+            credits, empty = await self._sessions.collect()
         except NotNow:
             self._purse.spend(-1)
             raise
+        if empty:
+            self._charges.charge(credits)
+        self._purse.spend(credits - 1)
 
     def allowances(self) -> Sequence[Allowance]:
         """See `Rationed`: credits that fetching may cost today."""

@@ -187,8 +187,9 @@ class SbdSessions:
 
     # --- fetching -----------------------------------------------------------------------------------------------------
 
-    async def collect(self) -> int:
-        """A session without a message of ours, for one that waits or a ring alert; returns the credits it cost.
+    async def collect(self) -> tuple[int, bool]:
+        """A session without a message of ours, for one that waits or a ring alert; returns the credits it cost, and
+        whether it brought nothing.
 
         Raises `NotNow` where it failed, and as `SbdConsole.run`.
         """
@@ -201,7 +202,9 @@ class SbdSessions:
                 self.barred = status.text
             raise NotNow(f"MO status {result.mo_status}: {status.text}", await self._pause(status.verdict))
         self._pace.succeeded()
-        return max(1, -(-result.mt_length // codec.CREDIT_BYTES)) if result.mt_status == codec.MT_RECEIVED else 1
+        if result.mt_status != codec.MT_RECEIVED:
+            return 1, True
+        return max(1, -(-result.mt_length // codec.CREDIT_BYTES)), False
 
     async def _session(self) -> SessionResult:
         """Open a session and wait until it is over; what it brought is fetched."""
