@@ -215,6 +215,8 @@ async def test_cloudloops_posts_are_taken_and_answered_by_its_calls(
         (ROCKBLOCK + CLOUDLOOP.replace('"cloud"', '"rock"'), "given 2 times"),
         ('[[ways]]\nkind = "semtech"\nname = "a"\nsub_band = 2\n', "sub_band"),
         ('[[ways]]\nkind = "semtech"\nname = "a"\ngather = 1\n', "gather"),
+        ('[[ways]]\nkind = "semtech"\nname = "a"\nother = "h:70000"\n', "ways[0].other: found 'h:70000'"),
+        ('[[ways]]\nkind = "directip"\nname = "a"\ngateway = "[::1]:0"\n', "ways[0].gateway: found '[::1]:0'"),
         ('[[ways]]\nkind = "semtech"\nname = "a"\nregion = "US915"\nfrequencies = [902300000]\n', "frequencies"),
         ('[[ways]]\nkind = "chirpstack"\nname = "a"\nhost = "h"\npassword = { env = "HOME" }\n', "username: missing"),
         ('[[ways]]\nkind = "chirpstack"\nname = "a"\nhost = "h"\ntls = false\nca_file = "x"\n', "tls"),

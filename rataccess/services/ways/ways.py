@@ -20,6 +20,7 @@ from rataccess.services import http
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.secret import Secret, reveal
 from rataccess.services.server import Server
+from rataccess.services.sockets import host_and_port
 from rataccess.services.storethread import StoreAccess, StoreThread
 from rataccess.services.ways.base import Surroundings, WayIn
 from rataccess.services.ways.brokers import ChirpStackWay, ThingsStackWay
@@ -132,6 +133,7 @@ class _Maker:
     def make(self, settings: WaySettings) -> WayIn:
         """Raises `ConfigurationError`."""
         try:
+            self._refuse(_address_mistakes(settings, self._key))
             found = self._made(settings)
         except MissingExtra:
             raise
@@ -210,6 +212,13 @@ class _Maker:
         found = list(mistakes)
         if found:
             raise ConfigurationError("\n".join(found))
+
+
+def _address_mistakes(settings: WaySettings, key: str) -> Iterator[str]:
+    for name in ("other", "gateway"):
+        value = getattr(settings, name, None)
+        if value is not None and not 1 <= host_and_port(value)[1] <= 65535:
+            yield f"{key}.{name}: found {value!r}; allowed: host:port, the port 1 to 65535"
 
 
 def _semtech_mistakes(settings: SemtechSettings, key: str) -> Iterator[str]:
