@@ -194,7 +194,7 @@ def test_power_timings_are_those_of_the_hardware_designs() -> None:
 
 
 def test_timers() -> None:
-    # 24.008 10.5.7.3 and 10.5.7.4a; the examples of the cellular fact sheet
+    # 24.008 10.5.7.3 and 10.5.7.4a; examples of real modules
     assert active_time_bits(10) == "00000101"
     assert (active_time_bits(62), active_time_bits(63), active_time_bits(360)) == ("00011111", "00100010", "00100110")
     assert (tau_bits(62), tau_bits(63), tau_bits(3600)) == ("01111111", "10000011", "00000110")

@@ -4,7 +4,7 @@
     chip = VirtualSx1262(ether, position=(500.0, 0.0))       # chip.spi, chip.gpio("dio1"): as python-periphery's
     gateway = VirtualGateway(ether, server=network)          # or server=("127.0.0.1", 1700), over real UDP
 
-Rules of this package: written from the datasheets, the fact sheets and published vectors, with its own codec and its own
+Rules of this package: written from the datasheets, public drivers and published vectors, with its own codec and its own
 arithmetic, never from a driver, so that the two can disagree.
 """
 

@@ -4,7 +4,7 @@
         port = modem.address          # "pty:/tmp/.../tty": it speaks AT there
         modem.controls.coverage(False)
 
-Rules of this package: written from the manuals, the fact sheets and the replies of real modems, never from a driver, so
+Rules of this package: written from the manuals and the replies of real modems, never from a driver, so
 that the two can disagree.  `core` and what it uses is sans-I/O; only `virtual` knows the event loop.
 """
 

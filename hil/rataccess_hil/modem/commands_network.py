@@ -118,7 +118,7 @@ def _hears(modem: Modem) -> bool:
 
 
 def _raw_sinr(modem: Modem, cell: Cell) -> int:
-    # BG9x: fifths of a dB from -20 dB (fact sheet, section 9); others say dB.
+    # BG9x: fifths of a dB from -20 dB (Quectel's BG9x manuals, AT+QCSQ); others say dB.
     return max(0, min(250, (cell.sinr + 20) * 5)) if modem.personality.lpwa else cell.sinr
 
 

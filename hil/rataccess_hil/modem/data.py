@@ -1,7 +1,7 @@
 """PDP contexts and sockets of the virtual modem, apart from their commands.
 
 Rules of this file: state and what the network does to it.  Sources: Quectel BG95 TCP/IP application note (buffer access
-mode, URCs), the cellular fact sheet of this project.
+mode, URCs), replies of real modules in public logs.
 """
 
 from __future__ import annotations

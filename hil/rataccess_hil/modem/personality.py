@@ -1,7 +1,7 @@
 """What differs between modems of one family, as data: identities, names, time limits.
 
-Rules of this file: values only.  Sources: the cellular fact sheet of this project (Particle device-os for power timings,
-replies of real modules for names); what was read in neither is marked (unverified).
+Rules of this file: values only.  Sources: Particle device-os for power timings,
+replies of real modules for names; what was read in neither is marked (unverified).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
         gateway.submit(MtMessage(modem.imei, b"down"))      # MtListener does it over DirectIP
 
 `Virtual9704` shares the gateway; `rataccess_hil.satellite.notecard` has a Notecard and its Notehub; `process` runs a whole
-site as a process.  Rules of this package: written from public sources and the fact sheets, never from a driver, so that
+site as a process.  Rules of this package: written from public sources, never from a driver, so that
 the two can disagree.
 """
 

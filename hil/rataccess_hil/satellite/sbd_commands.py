@@ -1,7 +1,7 @@
 """What a virtual SBD modem says to each command.
 
 Rules of this file: a table of small conversations over `SbdModem`; the session itself is in `sbd_session`.  Reply texts
-that no source of the fact sheet shows (SBDTC, SBDS, SBDREG, CIER, CULK, CRIS) are marked (unverified).
+that no public source shows (SBDTC, SBDS, SBDREG, CIER, CULK, CRIS) are marked (unverified).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a virtual SBD modem is and keeps: settings, profile, buffers, faults.
 
-Rules of this file: values only; nothing here speaks.  Where the fact sheet calls a figure or a rule unverified, it is a
+Rules of this file: values only; nothing here speaks.  What public sources leave open, figure or rule, is a
 setting here.
 """
 

@@ -1,8 +1,8 @@
 """Iridium's DirectIP: messages to values and back.
 
 Rules of this file: sans-I/O; bytes and values only.  A message is a revision, the length of what follows, and information
-elements in any order, of which unknown ones are skipped.  Sources: castelao/DirectIP and gadomski/sbd-rs, as gathered in
-the project's fact sheet on satellites, section 2; what it marks unverified is accepted leniently.
+elements in any order, of which unknown ones are skipped.  Sources: castelao/DirectIP and gadomski/sbd-rs; what
+neither shows beyond doubt is accepted leniently.
 """
 
 from __future__ import annotations

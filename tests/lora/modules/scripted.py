@@ -1,4 +1,4 @@
-"""A module that says what a test has it say: scripted lines of the fact sheet, on a port in memory."""
+"""A module that says what a test has it say: scripted lines of public drivers, on a port in memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """RAKwireless modules with the RUI3 firmware (RAK3172, RAK4630, RAK3272S ...).
 
-Rules of this file: data of one module and the little that only it can do.  Sources: the fact sheet of the public drivers
+Rules of this file: data of one module and the little that only it can do.  Sources: public drivers
 (event and status words), RAKwireless RUI3 AT command manual.  Blanks and underscores in events differ between firmwares.
 """
 

@@ -1,6 +1,6 @@
 """Microchip RN2483 and RN2903.
 
-Rules of this file: data of one module.  Sources: the fact sheet of the public drivers, Microchip DS40001784G and
+Rules of this file: data of one module.  Sources: public drivers, Microchip DS40001784G and
 DS40001811B (command references).  Answers are one lower-case word; what is on the air follows in a second line.
 """
 

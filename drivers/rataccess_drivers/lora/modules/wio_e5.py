@@ -1,6 +1,6 @@
 """Seeed Wio-E5 (LoRa-E5), and the RHF76-052 that it descends from.
 
-Rules of this file: data of one module.  Sources: the fact sheet of the public drivers, Seeed LoRa-E5 AT Command
+Rules of this file: data of one module.  Sources: public drivers, Seeed LoRa-E5 AT Command
 Specification.  Each line of an answer is `+COMMAND: text`; some end with `Done`, refusals without.
 """
 
