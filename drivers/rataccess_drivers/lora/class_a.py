@@ -43,7 +43,7 @@ from rataccess.transport import Handover, Hints
 from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.lora import class_a_view as view
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
-from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, settings
+from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, check_radio, settings
 from rataccess_drivers.lora.class_a_radio import ClassARadio, Margins
 from rataccess_drivers.lora.mac import Action, Done, Mac
 from rataccess_drivers.lora.spi import GpioOpener, SpiOpener
@@ -87,6 +87,7 @@ class LoRaWanChipDriver(Driver):
             options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio
         )
         self._region = REGIONS[options.region]
+        check_radio(self._region, self._radio)
         self._ledger = AirtimeLedger(
             self._region.bands, context.memory, f"driver/{context.name}/airtime", context.clock
         )
@@ -126,8 +127,7 @@ class LoRaWanChipDriver(Driver):
         await self._radio.open()
         if self._mac is None:
             self._ask_time_at = now = self._now()
-            prefix = f"driver/{self._name}"
-            self._mac = Mac(told, self._context.memory, prefix, self._ledger, self._chance, now)
+            self._mac = Mac(told, self._context.memory, f"driver/{self._name}", self._ledger, self._chance, now)
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
         begins, self._trouble = isinstance(self._trouble, Closed), None

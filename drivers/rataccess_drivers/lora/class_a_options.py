@@ -14,9 +14,9 @@ from msgspec import Meta
 from rataccess.driver import DriverContext
 from rataccess.errors import ConfigurationError, KeyStoreError
 from rataccess.lorawan.crypto import KEY_SIZE
-from rataccess.lorawan.regions import REGIONS
+from rataccess.lorawan.regions import REGIONS, Region
 from rataccess_drivers.lora.mac import MacSettings
-from rataccess_drivers.lora.transceiver import TransceiverOptions
+from rataccess_drivers.lora.transceiver import Transceiver, TransceiverOptions
 
 Eui = Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{2}[:-]?){7}[0-9A-Fa-f]{2}$")]
 """64 bits as they are printed: 16 hexadecimal digits, in pairs or not."""
@@ -76,6 +76,25 @@ def _check(options: LoRaWanChipOptions) -> None:
             raise ConfigurationError(
                 f"`{name}` = {found} is none of {region.name}'s LoRa data rates; allowed: {allowed}"
             )
+    first, slowest = options.data_rate, options.min_data_rate
+    if first is not None and slowest is not None and first < slowest:
+        raise ConfigurationError(
+            f"`data_rate` = {first} is slower than `min_data_rate` = {slowest}, which is never sent"
+        )
+
+
+def check_radio(region: Region, radio: Transceiver) -> None:
+    """Raises `ConfigurationError` where the transceiver cannot do what every device of the region has to: ask to join with
+    each data rate meant for that, and listen in RX2.
+    """
+    joins = [(each.frequency, region.data_rates[dr]) for each in region.channels for dr in region.join_data_rates]
+    rx2 = region.downlink_modulation(region.rx2_dr)
+    assert rx2 is not None, "each region has a modulation for RX2"
+    try:
+        for frequency, modulation in (*joins, (region.rx2_frequency, rx2)):
+            radio.check(frequency, modulation)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{region.name} with this transceiver: {error}") from error
 
 
 def settings(options: LoRaWanChipOptions, context: DriverContext) -> MacSettings:

@@ -61,3 +61,7 @@ class NotecardOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             raise ValueError("a Notecard is either on a serial `port` or on `i2c`")
         if self.outbox_port == self.inbox_port:
             raise ValueError("`outbox_port` and `inbox_port` are the same; each names one file")
+        if self.mode == "minimum" and (self.outbound or self.inbound):
+            raise ValueError("`outbound` and `inbound` are for the modes periodic and continuous; `mode` is minimum")
+        if self.method is None and self.method_seconds is not None:
+            raise ValueError("`method_seconds` is for a `method`, and none is given")

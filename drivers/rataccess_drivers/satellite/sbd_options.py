@@ -24,6 +24,10 @@ class Mailbox(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     check_every: Annotated[float, Meta(ge=600)] | None = None
     """Look for messages so often without a ring alert; each look costs a credit.  Not at all by default."""
 
+    def __post_init__(self) -> None:
+        if self.check_every is not None and not self.credits_a_day:
+            raise ValueError("`check_every` costs a credit each time, and `credits_a_day` is 0")
+
 
 class SbdOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One Iridium 9601, 9602 or 9603 (RockBLOCK 9602, 9603)."""

@@ -72,6 +72,7 @@ class Bridge:
         self._clock = clock
         self._ledger = self._plan.ledger(memory or Forgetful(), "driver/bridge/airtime", clock)
         self._radio = open_transceiver(settings.transceiver, "bridge", open_spi=open_spi, open_gpio=open_gpio)
+        self._radio.check(self._plan.channel.frequency, self._plan.channel.modulation)
         self._chance = chance or random.Random()
         self.hub = self._new_hub()
         self._runner: Runner | None = None

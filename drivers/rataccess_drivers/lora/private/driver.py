@@ -63,6 +63,7 @@ class LoraPrivateDriver(Driver):
         self._name = context.name
         self._plan = plan(options)
         self._radio = open_transceiver(options.transceiver, context.name, open_spi=open_spi, open_gpio=open_gpio)
+        self._radio.check(self._plan.channel.frequency, self._plan.channel.modulation)
         self._ledger = self._plan.ledger(context.memory, f"driver/{context.name}/airtime", context.clock)
         self._charges = AirtimeCharges()
         self._ledger.on_spent = self._spent
