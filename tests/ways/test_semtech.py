@@ -10,7 +10,8 @@ import pytest
 from rataccess.errors import StoreUnreachable
 from rataccess.services import provisioning
 from rataccess.services.airway import Airway
-from rataccess.services.ways.semtech.gateways import Gateways
+from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, Gateways
+from rataccess.services.ways.semtech.network import MOST_COPIES
 from rataccess_hil.lora.regions import REGIONS
 from tests.ways.farm import DEV_EUI, farm
 from tests.ways.ways_world import APP_KEY
@@ -119,6 +120,28 @@ async def test_the_key_file_decides_who_is_heard(tmp_path: Path, monkeypatch: py
         assert not (await made.send(b"\x20", confirmed=True)).ok
         provisioning.set_app_key(made.world.settings, made.world.service, "SN1", APP_KEY)
         assert (await made.send(b"\x20", confirmed=True)).ok
+
+
+async def test_gateways_that_are_made_up_make_no_work_and_displace_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        taken = made.way._take
+
+        def crowd(datagram: bytes, address: object) -> None:
+            taken(datagram, address)
+            if datagram[3] == 0 and b'"rxpk"' in datagram:
+                for number in range(2 * MOST_GATEWAYS):
+                    taken(datagram[:4] + number.to_bytes(8, "big") + datagram[12:], address)
+
+        monkeypatch.setattr(made.way, "_take", crowd)
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert len(made.heard.packets) == 1
+        assert max(len(each.copies) for each in made.way.network._recent.values()) == MOST_COPIES
+        [(_, gateway)] = [each for each in made.way._gateways._by_eui.items() if any(each[1].spent.values())]
+        made.way._gateways.heard("f" * 16)
+        assert made.way._gateways.heard(gateway.eui) is gateway
 
 
 async def test_the_better_of_two_gateways_answers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

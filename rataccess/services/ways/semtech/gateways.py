@@ -101,6 +101,11 @@ class Gateways:
             return None
         found = self._by_eui.setdefault(eui, Gateway(eui))
         self._by_eui.move_to_end(eui)
-        while len(self._by_eui) > MOST_GATEWAYS:
-            self._by_eui.popitem(last=False)
+        if len(self._by_eui) > MOST_GATEWAYS:
+            del self._by_eui[self._dispensable()]
         return found
+
+    def _dispensable(self) -> str:
+        """The one silent for longest, of those that were on the air lately only where all were: the law remembers those."""
+        *others, _ = self._by_eui
+        return next((eui for eui in others if not any(self._by_eui[eui].spent.values())), others[0])

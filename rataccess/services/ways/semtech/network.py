@@ -49,6 +49,8 @@ MOST_REPEATS = 8
 """Times that one uplink may be repeated: more is somebody else's doing."""
 LATE = 0.8
 """Seconds after an uplink in which the same bytes are another gateway's copy and no repetition: that is sent after RX2."""
+MOST_COPIES = 16
+"""Gateways that an uplink is remembered from: who makes up names of gateways makes no work of it."""
 JOIN_DELAY = 5
 """Seconds to RX1 after a join-request (RP002, JOIN_ACCEPT_DELAY1)."""
 _MOST_RECENT = 1024
@@ -173,7 +175,7 @@ class NetworkServer:
         return taken
 
     def _another_copy(self, reception: Reception, gateway: Gateway, received: Received) -> None:
-        if all(each is not gateway for each, _ in reception.copies):
+        if len(reception.copies) < MOST_COPIES and all(each is not gateway for each, _ in reception.copies):
             reception.copies.append((gateway, received))
         self._count("copies of uplinks")
 

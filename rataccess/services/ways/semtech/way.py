@@ -67,7 +67,7 @@ class SemtechWay(WayForBoth):
             await self._restore(self._store)
         self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
-        logger.info("way %s listens on %s port %d (UDP)", self.name, *self.address)
+        logger.info("way %s listens on %s port %d (UDP)", self.name, self._settings.host, self._settings.port)
 
     async def _run(self) -> None:
         await self._socket.until_lost()
