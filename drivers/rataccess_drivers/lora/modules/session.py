@@ -123,6 +123,7 @@ class ModuleSession(ModuleRadio, ABC):
         await self.reset_by_command()
         self._answers = False
         await self._repairs.answers_again()
+        self._check_open()  # it may have been closed meanwhile: nothing is sent any more
         self._planned = False
 
     # --- attaching ----------------------------------------------------------------------------------------------------
@@ -137,6 +138,11 @@ class ModuleSession(ModuleRadio, ABC):
                     await self._attach()
             except CommandFailed as error:
                 raise AttachFailed(str(error)) from error
+            finally:
+                if (
+                    not self._open
+                ):  # closed meanwhile, perhaps while the module started anew and the port was opened again
+                    await self.close_port()
         self._check_open()
         return Bearer("lorawan")
 
