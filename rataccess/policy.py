@@ -139,7 +139,7 @@ def refusal(demand: Demand, link: LinkView) -> str | None:
     if demand.max_cost is not None and link.cost(size) > demand.max_cost:
         return f"would cost {link.cost(size):.4g}, the record allows {demand.max_cost:.4g}"
     if link.left is not None and (most := link.billed(size) * link.repeats) > link.left:
-        return f"its budget has {link.unit.several(link.left)} left, {most} are needed"
+        return f"its budget has {link.unit.several(link.left)} left; needed: {link.unit.several(most)}"
     return None
 
 

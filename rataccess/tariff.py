@@ -22,8 +22,10 @@ class Unit(enum.StrEnum):
     AIRTIME = "ms of air time"
 
     def several(self, count: int) -> str:
-        """So many of them, in words."""
-        return f"{count} {self}" if self is Unit.AIRTIME or count == 1 else f"{count} {self}s"
+        """So many of them, in words; air time in seconds."""
+        if self is Unit.AIRTIME:
+            return f"{count / 1000:.1f} s of air time"
+        return f"{count} {self}" if count == 1 else f"{count} {self}s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,13 +115,13 @@ def test_credits_messages_and_air_time_are_counted_as_they_are_billed() -> None:
     alarm = Demand(Service.SOLUTION, Urgency.ALARM)
     assert [sbd.billed(size) for size in (0, 1, 50, 51, 340)] == [1, 1, 1, 2, 7]
     assert refusal(alarm, sbd) is None
-    assert "has 1 credit left, 2 are needed" in (refusal(replace(alarm, size=51), sbd) or "")
+    assert "has 1 credit left; needed: 2 credits" in (refusal(replace(alarm, size=51), sbd) or "")
     assert "0 credits left" in (refusal(alarm, replace(sbd, left=0)) or "")
     assert "would cost 0.2, the record allows 0.15" in (refusal(replace(alarm, size=60, max_cost=0.15), sbd) or "")
     lora = LinkView("lora", ready=True, unit=Unit.AIRTIME, overhead=13, modulation=Modulation(12), mtu=51, compact=True)
     # 64 bytes at SF12: (8 * 64 - 48 + 44) / 40 -> 13 codewords of 5 symbols, 8 more, 12.25 of preamble, 32.768 ms each
     assert lora.billed(51) == 2794
-    assert "2000 ms of air time left" in (refusal(replace(alarm, size=51), replace(lora, left=2000)) or "")
+    assert "2.0 s of air time left; needed: 2.8 s" in (refusal(replace(alarm, size=51), replace(lora, left=2000)) or "")
     skylo = LinkView("skylo", ready=True, unit=Unit.MESSAGE, cost_per_unit=0.05, mtu=256)
     assert (skylo.billed(1), skylo.billed(256), skylo.cost(256)) == (1, 1, 0.05)
     assert not any(link.free for link in (sbd, lora, skylo, replace(skylo, cost_per_unit=0.0)))

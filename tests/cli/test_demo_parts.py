@@ -133,7 +133,7 @@ def test_the_tables_are_readable_in_80_columns() -> None:
     assert "…" not in file.getvalue()
     assert "NOT every sample arrived once and unaltered" in lines
     assert "87 ms" in file.getvalue()
-    assert all(each in file.getvalue() for each in ("2.8 s on the air", "2 credits", "0.24"))
+    assert all(each in file.getvalue() for each in ("2.8 s of air time", "2 credits", "0.24"))
     assert "in parts: 1080 B over lora, 957 B over cellular; sent though acknowledged: 0 B" in file.getvalue()
 
 

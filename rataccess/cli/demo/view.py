@@ -191,11 +191,9 @@ def _count(name: str, value: int) -> str:
 
 
 def _spent(link: dict[str, Any]) -> str:
-    """What the link's network counted: seconds on the air, credits; nothing where it counts bytes."""
-    unit, units = link["unit"], link["units"]
-    if unit == Unit.AIRTIME:
-        return f"{units / 1000:.1f} s on the air"
-    return "-" if unit == Unit.BYTE else Unit(unit).several(units)
+    """What the link's network counted: air time, credits; nothing where it counts bytes."""
+    unit = Unit(link["unit"])
+    return "-" if unit is Unit.BYTE else unit.several(link["units"])
 
 
 def _transfer(each: dict[str, Any]) -> str:

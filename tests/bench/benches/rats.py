@@ -149,10 +149,10 @@ class Rats(Bench):
     )
     metrics = (
         Metric("bytes", "B billed"),
-        Metric("messages", ""),
+        Metric("messages", "sent"),
         Metric("airtime", "s"),
-        Metric("credits", ""),
-        Metric("cost", ""),
+        Metric("credits", "of 50 B"),
+        Metric("cost", "money"),
     )
     runs = quick_runs = 1
     ratio_of = "bytes"
