@@ -73,6 +73,8 @@ class Standing:
         self.last_sent = float("-inf")
         self.shut_until = float("-inf")
         """When the link takes packets again, as it said itself (event loop's clock)."""
+        self.unproved = False
+        """Whether it failed, and is trusted again without proof: the next answer that is overdue is enough."""
         self.unaccepted = 0
         """Packets in a row that the network should have accepted and has not."""
         self.was_ready = False
@@ -163,6 +165,7 @@ class Standing:
     def clear(self) -> None:
         """It answered: nothing speaks against it now."""
         self.suspicion, self.overdue, self.unaccepted = Suspicion.NONE, 0, 0
+        self.unproved = False
         self.cancel("confirm")
 
     def suspect(self, now: float) -> bool:
@@ -170,7 +173,7 @@ class Standing:
         if self.suspicion is Suspicion.NONE:
             self.suspicion, self.suspected_at = Suspicion.UNANSWERED, now
         self.overdue += 1
-        return self.overdue >= 3 and now - self.suspected_at >= max(2.0, 2 * self.timer.timeout)
+        return self.unproved or (self.overdue >= 3 and now - self.suspected_at >= max(2.0, 2 * self.timer.timeout))
 
     def fail(self, now: float) -> float:
         """It failed while it was trusted; returns how long it must be stable before it is preferred again."""

@@ -139,7 +139,7 @@ class Trust:
                 if other is not service and not standing.frugal:
                     user.probe(name)
             self._access.changed(f"{name}: an answer is overdue")
-        elif standing.suspicion is Suspicion.CONFIRMED:
+        if standing.suspicion is Suspicion.CONFIRMED:
             standing.link.doubt(f"{standing.overdue} requests unanswered")
         elif dead:
             self._confirm(standing, None)
@@ -208,6 +208,7 @@ class Trust:
         if standing.probation and standing.link.ready:
             standing.probation = False
             standing.clear()
+            standing.unproved = standing.frugal
             self._access.changed(f"{standing.name} has been stable")
 
     def came_up(self, standing: Standing, now: float) -> None:

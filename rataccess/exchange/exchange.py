@@ -295,7 +295,7 @@ class Exchange:
         lane = self._lanes[link]
         for flight in self.flights.over(lane):
             self.grounding.ground(flight)
-        lane.restart()
+        lane.restart(dear=self.compact(link))
         self.wake()
 
     def refused(self, link: str) -> None:

@@ -101,10 +101,16 @@ class Lane:
         self.told_path = self.told_path or "path" in flags
         self.asked_time = self.asked_time or "time" in flags
 
-    def restart(self) -> None:
-        """The link begins anew."""
-        self.window, self.in_flight, self.silent, self.not_before = FIRST_WINDOW, 0, 0, 0.0
-        self.naming = 0
+    def accepted(self) -> None:
+        """The operator took a request: the link is not silent."""
+        self.silent, self.not_before = 0, 0.0
+
+    def restart(self, *, dear: bool = False) -> None:
+        """The link begins anew.  Where air time is dear (`dear`) it is tried at once, and as warily as before: one that has
+        no coverage falls and rises many times a day."""
+        if not dear:
+            self.window, self.silent = FIRST_WINDOW, 0
+        self.in_flight, self.not_before, self.naming = 0, 0.0, 0
         self.told_link = self.told_path = self.asked_time = self.probe = False
         self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 

@@ -227,6 +227,7 @@ class Sender:
             return  # answered already, or given up while the radio was stuck
         exchange.flights.sent(flight, self._clock.monotonic())
         if handover is not None:
+            flight.lane.accepted()
             flight.lane.told(flight.flags)
             exchange.flights.land(flight)
             exchange.flights.late(flight, float("inf"))

@@ -18,7 +18,7 @@ from rataccess.exchange import housekeeping
 from rataccess.exchange.flights import Flight, Flights
 from rataccess.exchange.lane import Lane
 from rataccess.link.timing import LinkTiming
-from rataccess.objects import Service
+from rataccess.objects import Service, Urgency
 from rataccess.services import admin
 from tests.compact.compact_contexts import pair
 from tests.compact.compact_world import CompactWorld, compact_world
@@ -138,3 +138,46 @@ async def test_what_operators_took_lengthens_no_token_elsewhere() -> None:
         flights.land(flight)
         flights.late(flight, float("inf"))
     assert {len(flights.token()) for _ in range(300)} == {1}
+
+
+def test_a_link_without_coverage_falls_and_rises_without_a_burst_each_time() -> None:
+    async def scene() -> None:
+        async with compact_world(links=ALONE["lora"]) as made:
+            lora = made.airs["lora"]
+            await made.enqueue({"n": 0})
+            await asyncio.sleep(60)
+            assert made.delivered() == made.accepted
+            lora.silent, before = True, len(made.solution_packets("lora"))
+            for n in range(1, 37):
+                await asyncio.sleep(HOUR / 6)
+                await made.enqueue({"n": n})
+            assert made.device
+            assert sum("doubts" in each.text for each in made.device.access.log) > 4, "its radio was looked after"
+            assert len(made.solution_packets("lora")) - before < 60, "not all that waits, each time (196)"
+            lora.silent = False
+            await asyncio.sleep(HOUR)
+            assert made.delivered() == made.accepted
+
+    in_virtual_time(scene())
+
+
+def test_an_alarm_does_not_wait_for_a_link_that_came_back_without_proof() -> None:
+    async def scene() -> None:
+        links = {"lora": "order = 1\nfailback_after = 60", "sat": 'order = 2\nmin_urgency = "alarm"'}
+        async with compact_world(links=links) as made:
+            lora, sat = made.airs["lora"], made.airs["sat"]
+            await made.enqueue({"n": 0})
+            await asyncio.sleep(60)
+            lora.silent, waited = True, list[float]()
+            for n in range(1, 37):
+                await asyncio.sleep(HOUR / 6)
+                await made.enqueue({"n": n})
+                if n % 3 == 0:
+                    before, since = len(sat.sent), made.clock.monotonic()
+                    await made.enqueue({"leak": n}, urgency=Urgency.ALARM)
+                    while len(sat.sent) == before and made.clock.monotonic() - since < HOUR:
+                        await asyncio.sleep(5)
+                    waited.append(made.clock.monotonic() - since)
+            assert max(waited) < 60
+
+    in_virtual_time(scene())
