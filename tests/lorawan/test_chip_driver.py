@@ -139,6 +139,21 @@ async def test_hints() -> None:
         assert heard[-1].mtu == 240
 
 
+async def test_answers_to_the_network_do_not_take_the_place_of_data() -> None:
+    """US915 at its slowest has 11 bytes: with the answers to two orders aboard, five of them."""
+    async with in_the_field("sx1262", "US915") as field:
+        driver = field.driver(sub_band=2, data_rate=0, min_data_rate=0, adr=False)
+        try:
+            await driver.open()
+            await driver.attach()
+            field.device.command(b"\x06\x06")  # DevStatusReq, twice
+            await driver.send_message(RadioMessage(b"x", 2))
+            assert driver.message_hints.mtu == 11
+            assert await driver.send_message(RadioMessage(bytes(11), 2)) is None
+        finally:
+            await driver.aclose()
+
+
 async def test_next_slot_passes() -> None:
     async with attached(options={"data_rate": 0, "adr": False}) as (_, driver):
         heard: list[Hints] = []

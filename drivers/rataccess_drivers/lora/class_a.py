@@ -312,9 +312,10 @@ class LoRaWanChipDriver(Driver):
             mac.ask_link()
 
     async def _fetch_more(self, mac: Mac) -> None:
-        """What the network still has (FPending) comes down after another uplink; an empty one costs least."""
+        """What the network still has (FPending) comes down after another uplink; an empty one costs least.  It also takes
+        answers to MAC commands along that would leave no room for data."""
         for _ in range(self.options.fetch_pending):
-            if not mac.more_waits:
+            if not (mac.more_waits or (mac.owes and mac.room < view.USUAL_SIZE)):
                 return
             try:
                 done = await self._carry(lambda: mac.send(self._now(), None))
