@@ -28,7 +28,7 @@ from rataccess.errors import (
 from rataccess.link.backoff import usable
 from rataccess.link.health import Health
 from rataccess.link.listener import LinkListener
-from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, kind_of, reached
+from rataccess.link.remedy import RADIO_ANSWERS, CarrierLost, Failure, Unproved, kind_of, reached
 from rataccess.link.session import Session
 from rataccess.link.standing import NOT_STARTED, Standing
 from rataccess.link.states import LinkEvent, LinkState, advance
@@ -358,6 +358,13 @@ class Link(Standing):
 
     # --- bookkeeping --------------------------------------------------------------------------------------------------
 
+    @property
+    def _out_of_reach(self) -> bool:
+        """Whether silence says nothing against a radio that says all is well: no reset brings a LoRa gateway or a satellite
+        into reach, and one may cost a LoRaWAN module its session."""
+        hints = self.hints
+        return hints is not None and (hints.unit is not Unit.BYTE or hints.acknowledges_handover)
+
     async def _failed(self, error: RataccessError) -> LinkEvent:
         """Close what is of no more use and decide what to do."""
         kind = kind_of(error)
@@ -365,7 +372,8 @@ class Link(Standing):
         self._loss = None
         if self._held:
             return LinkEvent.HOLD
-        remedy = self._trouble.judge(error, self._session.recoveries, self.evidence)
+        rungs = () if isinstance(error, Unproved) and self._out_of_reach else self._session.recoveries
+        remedy = self._trouble.judge(error, rungs, self.evidence)
         # A rung finds the driver of a silent radio as it was, so that it may use the port; a port that is lost is closed.
         usable = kind in RADIO_ANSWERS or (kind is Failure.SILENT and remedy.event is LinkEvent.REPAIR)
         await (self._session.close_transport() if usable else self._session.aclose())

@@ -13,9 +13,9 @@ class LinkTiming:
     """How patient supervision is.  The defaults are for real radios; tests may change them."""
 
     open_limit: float = 330.0
-    """`Driver.open`.  A net under the drivers' own limits, which report better: a cellular module needs up to about 30 s from
-    power to its first answer, a satellite modem may be configured to be waited for for 240 s, and one that was left in the
-    middle of a session is waited for another minute."""
+    """`Driver.open`.  A net under the drivers' own limits, which report better: a cellular module needs up to about 30 s
+    from power to its first answer, a satellite modem may be configured to be waited for for 240 s, and one that was left in
+    the middle of a session is waited for another minute."""
     attach_limit: float = 4_200.0
     """`Driver.attach`.  A net under the driver's own limits, which report better: a search may be configured to last an
     hour, and modem manuals give 140 s for `+CGATT` and 150 s for the context on top."""

@@ -21,6 +21,7 @@ from rataccess.errors import (
     WrongRadio,
 )
 from rataccess.link import LinkState, LinkTiming
+from rataccess.tariff import Unit
 from tests.link.fakes import PACKET, Bench, Radio
 
 pytestmark = pytest.mark.looptime(noop_cycles=0)
@@ -525,6 +526,21 @@ async def test_lasting_doubts_attach_again_then_climb_but_never_give_up() -> Non
         assert rungs[:6] == RUNGS[2:] + RUNGS[2:4]
         assert len(attaches) < 25, "a service that is down for days costs few attaches"
         assert not bench.link.faulty
+        assert bench.link.ready
+
+
+async def test_no_reset_is_tried_for_a_network_that_is_out_of_reach() -> None:
+    """LoRaWAN without a gateway in reach: attached again now and then, and its session is left to it."""
+    async with Bench() as bench:
+        await bench.up()
+        bench.radio.transports[-1].set_hints(unit=Unit.AIRTIME)
+        begun = bench.clock.monotonic()
+        while bench.clock.monotonic() - begun < 3 * 86_400:
+            bench.link.doubt("its network accepted nothing")
+            await asyncio.sleep(59)
+            bench.radio.transports[-1].set_hints(unit=Unit.AIRTIME)
+        assert 3 < len(bench.radio.times("attach")) < 25
+        assert not [name for name in bench.radio.names() if name in RUNGS]
         assert bench.link.ready
 
 
