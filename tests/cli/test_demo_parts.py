@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,26 @@ def test_the_exit_status_tells(
     assert {name: result[name] for name in ("lost", "duplicated", "corrupted") if result[name]} == wrong
     assert told.code == code
     assert ("NOT every sample" in told.out) is bool(code)
+
+
+def test_a_signal_whose_exception_was_dropped_still_ends_the_demo(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, tmp_path: Path
+) -> None:
+    """Python ignores what a finaliser raises; a handler may run in one."""
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def set_up(stage: DoctoredStage) -> None:
+        DoctoredStage._set_up(stage)
+        with monkeypatch.context() as quiet:
+            quiet.setattr(sys, "unraisablehook", lambda _: None)
+            Finalised()
+
+    module = sys.modules[MODULE]
+    monkeypatch.setattr(module, "Stage", type("Stage", (DoctoredStage,), {"_set_up": set_up}))
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    told = cli("demo", "--rats", "wifi,cellular", "--quiet")
+    assert told.code == 130
+    assert "broken off" in told.err

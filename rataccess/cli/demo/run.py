@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,6 +32,10 @@ LOOK_EVERY = 0.25
 """Seconds between looks."""
 SETTLE = 15.0
 """Seconds that the last records have to be seen in the service's store, once the application has ended."""
+
+_told = threading.Event()
+"""Whether a signal has told the demo to end: what its handler raises may land in a finaliser or in a callback of the garbage
+collector, where Python drops it."""
 
 
 def run(*, script: Script, seconds: float, json_file: Path | None, quiet: bool, folder: Path | None) -> int:
@@ -104,6 +109,8 @@ class Play:
         self._late += max(0.0, self._now - due - LOOK_EVERY)
 
     def _look(self) -> None:
+        if _told.is_set():
+            raise KeyboardInterrupt
         self._watch.look()
         self._view.show(self._watch, self._clock.wall() - self._start)
         time.sleep(LOOK_EVERY)
@@ -127,11 +134,13 @@ def _passing_folder() -> Iterator[str]:
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up."""
+    _told.clear()
 
     def end(number: int, _: object) -> NoReturn:
+        _told.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
