@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> int:
     results = _former(asked.out / RESULTS) if asked.names else {}
     with Desk(quick=asked.quick) as desk:
         results["machine"] = machine.describe(desk)
-        results["quick"] = asked.quick
         results.setdefault("benches", {})
         began = time.monotonic()
         for number, kind in enumerate(chosen, 1):
             desk.say(f"[{number}/{len(chosen)}] {kind.name}: {kind.title}")
-            results["benches"][kind.name] = run_bench(kind(), desk)
+            when = {"at": results["machine"]["at"], "quick": asked.quick}
+            results["benches"][kind.name] = {**run_bench(kind(), desk), **when}
             (asked.out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")  # what is measured is not lost again
         desk.say(f"done in {time.monotonic() - began:.0f} s; writing {asked.out}")
     report.write(results, asked.out)

@@ -40,11 +40,8 @@ def _machine(results: Measured) -> Iterator[str]:
     found = results.get("machine", {})
     if not found:
         return
-    if results.get("quick"):
-        yield "**A quick run: too few runs for a measurement.**"
-        yield ""
     yield (
-        f"{found['at']} UTC; {found['cores']} cores ({found['processor']}), {found['memory']}, Linux "
+        f"The latest of them {found['at']} UTC; {found['cores']} cores ({found['processor']}), {found['memory']}, Linux "
         f"{found['kernel']}, Python "
         f"{found['python']}, load {found['load']} at the start."
     )
@@ -88,6 +85,10 @@ def _section(kind: type[Bench], found: Mapping[str, Any], plot: str | None) -> I
     yield ""
     yield kind.text
     yield ""
+    if "at" in found:
+        quick = ", **a quick run: too few runs for a measurement**" if found.get("quick") else ""
+        yield f"Measured {found['at']} UTC{quick}."
+        yield ""
     if "skipped" in found:
         yield f"Not measured: {found['skipped']}"
         yield ""
