@@ -92,12 +92,14 @@ class Downlink(DataFrame):
 
     fpending: bool = False
     """More waits at the network server."""
+    rfu: bool = False
+    """Bit 6 of FCtrl, which has no meaning and is not looked at; kept, because the MIC covers it."""
 
     @property
     def body(self) -> bytes:
         """Everything that the MIC covers; raises `FrameError` where the fields contradict each other."""
         mtype = MType.CONFIRMED_DOWN if self.confirmed else MType.UNCONFIRMED_DOWN
-        return self._assemble(mtype, 0x10 if self.fpending else 0)
+        return self._assemble(mtype, (0x40 if self.rfu else 0) | (0x10 if self.fpending else 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ def _data(mtype: MType, body: bytes, mic: bytes) -> Uplink | Downlink:
     }
     if mtype in (MType.UNCONFIRMED_UP, MType.CONFIRMED_UP):
         return Uplink(**common, adr_ack_req=bool(control & 0x40), class_b=bool(control & 0x10))  # type: ignore[arg-type]
-    return Downlink(**common, fpending=bool(control & 0x10))  # type: ignore[arg-type]
+    return Downlink(**common, fpending=bool(control & 0x10), rfu=bool(control & 0x40))  # type: ignore[arg-type]
 
 
 def join_accept(clear: bytes) -> JoinAccept:
