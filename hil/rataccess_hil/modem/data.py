@@ -140,7 +140,7 @@ class Data:
     def opened(self, serial: int, error: int, local_port: int = 0) -> None:
         """The network's answer, said as a URC."""
         found = self.find(serial)
-        if found is None:
+        if found is None or found[1].state == 4:  # given up meanwhile, with its context perhaps: nothing brings it back
             self._modem.act(CloseSocket(serial))
             return
         index, socket = found
