@@ -71,7 +71,8 @@ class LinkView:
     @property
     def tariff(self) -> Tariff:
         """How its packets are counted."""
-        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation)
+        price = self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit
+        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation, price)
 
     def billed(self, size: int) -> int:
         """Units that a packet of `size` bytes is billed as."""
@@ -79,7 +80,7 @@ class LinkView:
 
     def cost(self, size: int) -> float:
         """What that costs."""
-        return self.billed(size) * (self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit)
+        return self.tariff.cost(size)
 
     @property
     def price(self) -> float:

@@ -39,6 +39,8 @@ class Tariff:
     """Bytes that the network adds to each packet and that count."""
     modulation: Modulation | None = None
     """With `AIRTIME`: how packets are sent now."""
+    price: float = 0.0
+    """Of one unit, in the unit of currency that the configuration uses."""
 
     def units(self, size: int) -> int:
         """What a packet of `size` bytes counts as, rounded up."""
@@ -50,6 +52,10 @@ class Tariff:
         if self.unit is Unit.AIRTIME and self.modulation is not None:
             return math.ceil(self.modulation.time_on_air(whole) * 1000)
         return 1
+
+    def cost(self, size: int) -> float:
+        """What a packet of `size` bytes costs."""
+        return self.units(size) * self.price
 
     def room(self, units: int, mtu: int) -> int:
         """Bytes of the largest packet, at most `mtu`, that counts as no more than `units`; below 1 where none does."""

@@ -74,12 +74,8 @@ class Hints:
     @property
     def tariff(self) -> Tariff:
         """How packets over this link are counted."""
-        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation)
-
-    def cost(self, size: int) -> float:
-        """What a packet of `size` bytes costs, in the unit of currency that the configuration uses."""
         price = self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit
-        return self.tariff.units(size) * price
+        return Tariff(self.unit, self.billing_quantum, self.overhead, self.modulation, price)
 
 
 @dataclass(frozen=True, slots=True)

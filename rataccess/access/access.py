@@ -324,7 +324,7 @@ class Access:
         standing.traffic.packets_down += 1
         standing.traffic.bytes_down += len(packet.data) + overhead
         standing.traffic.bill(link.hints, len(packet.data), sent=False)
-        if link.unit is not Unit.AIRTIME:
+        if standing.budget and link.unit is not Unit.AIRTIME:
             self._charge(standing, standing.view().billed(len(packet.data)))
         user = self.users.get(packet.service)
         if user:

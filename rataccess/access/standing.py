@@ -47,8 +47,10 @@ class Traffic:
     def bill(self, hints: Hints | None, size: int, *, sent: bool) -> None:
         """Count one packet.  Air time is what is sent."""
         if hints is not None and (sent or hints.unit is not Unit.AIRTIME):
-            self.units += hints.tariff.units(size)
-            self.cost += hints.cost(size)
+            tariff = hints.tariff
+            units = tariff.units(size)
+            self.units += units
+            self.cost += units * tariff.price
 
 
 class Standing:
