@@ -9,22 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import signal
-import sys
 from pathlib import Path
 
-from rataccess_hil.control import ControlServer
 from rataccess_hil.lora.regions import REGIONS
 from rataccess_hil.lora.site import MODULES, LoraSite
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
-    return host.strip("[]"), int(port)
+from rataccess_hil.serving import Serving, host_and_port
 
 
 def _eui(text: str) -> int:
@@ -55,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--link", help="path of the port's symbolic link; a temporary one by default")
     made.add_argument("--control", help="path of the UNIX socket to control it by")
-    made.add_argument("--server", type=_address, help="HOST:PORT of the network server (Semtech UDP); else its own")
+    made.add_argument(
+        "--server", type=host_and_port, help="HOST:PORT of the network server (Semtech UDP); else its own"
+    )
     made.add_argument("--model", choices=sorted(MODULES), default="rak3172")
     made.add_argument("--region", choices=sorted(REGIONS), default="EU868")
     made.add_argument("--dev-eui", type=_eui, default="70B3D57ED0000001")
@@ -87,26 +78,10 @@ async def run(options: argparse.Namespace) -> None:
         duty_cycle=not options.no_duty_cycle,
         seed=options.seed,
     )
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    if options.until_eof:
-        loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
-    server = ControlServer(options.control, site.controls.do, ended.set) if options.control else None
+    serving = Serving(until_eof=options.until_eof)
     async with site:
-        try:
-            if server is not None:
-                await server.open()
-            told = {"address": site.address, "model": options.model, "dev_eui": f"{options.dev_eui:016X}"}
-            sys.stdout.write(json.dumps(told) + "\n")
-            sys.stdout.flush()
-            await ended.wait()
-        finally:
-            if server is not None:
-                await server.aclose()
-            if options.until_eof:
-                loop.remove_reader(sys.stdin)
+        told = {"address": site.address, "model": options.model, "dev_eui": f"{options.dev_eui:016X}"}
+        await serving.serve(lambda: told, options.control, site.controls.do)
 
 
 def main(arguments: list[str] | None = None) -> None:

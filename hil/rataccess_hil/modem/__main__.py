@@ -8,33 +8,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import signal
-import sys
 
-from rataccess_hil.control import ControlServer
 from rataccess_hil.lines import LineFiles
 from rataccess_hil.modem.personality import BG95, EC25, Timings
 from rataccess_hil.modem.state import Sim
 from rataccess_hil.modem.virtual import Start, VirtualModem
 from rataccess_hil.network import Address, VirtualNetwork
+from rataccess_hil.serving import Serving, host_and_port
 
 _PERSONALITIES = {"bg95": BG95, "ec25": EC25}
-
-
-def _address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _forwarding(text: str) -> tuple[Address, Address]:
     public, equals, real = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is no PUBLIC_HOST:PORT=REAL_HOST:PORT")
-    return _address(public), _address(real)
+    return host_and_port(public), host_and_port(real)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,29 +57,16 @@ async def run(options: argparse.Namespace) -> None:
         usb=options.usb,
         seed=options.seed,
     )
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    if options.until_eof:
-        loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
+    serving = Serving(until_eof=options.until_eof)
     lines = {"power_key": modem.power_key, "reset": modem.reset_line, "supply": modem.supply}
-    files = LineFiles(options.lines, lines) if options.lines else None
-    server = ControlServer(options.control, modem.controls.do, ended.set) if options.control else None
+    files = [LineFiles(options.lines, lines)] if options.lines else []
     async with network, modem:
-        try:
-            for part in (files, server):
-                if part is not None:
-                    await part.open()
-            sys.stdout.write(json.dumps({"address": modem.address, "model": modem.core.personality.model}) + "\n")
-            sys.stdout.flush()
-            await ended.wait()
-        finally:
-            for part in (server, files):
-                if part is not None:
-                    await part.aclose()
-            if options.until_eof:
-                loop.remove_reader(sys.stdin)
+        await serving.serve(
+            lambda: {"address": modem.address, "model": modem.core.personality.model},
+            options.control,
+            modem.controls.do,
+            files,
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

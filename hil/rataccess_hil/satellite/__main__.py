@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import signal
-import sys
 
-from rataccess_hil.control import ControlServer
 from rataccess_hil.satellite.site import HOOKS, SatelliteSite
 from rataccess_hil.satellite.sky import Sky
+from rataccess_hil.serving import Serving, host_and_port
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
-    return host.strip("[]"), int(port)
+    """0 has the system choose a port."""
+    return host_and_port(text, least=0)
 
 
 def _imei(text: str) -> str:
@@ -83,25 +77,9 @@ def site_of(options: argparse.Namespace) -> SatelliteSite:
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until told to end."""
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    if options.until_eof:
-        loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
+    serving = Serving(until_eof=options.until_eof)
     async with site_of(options) as site:
-        server = ControlServer(options.control, site.controls.do, ended.set) if options.control else None
-        try:
-            if server is not None:
-                await server.open()
-            sys.stdout.write(json.dumps(site.told()) + "\n")
-            sys.stdout.flush()
-            await ended.wait()
-        finally:
-            if server is not None:
-                await server.aclose()
-            if options.until_eof:
-                loop.remove_reader(sys.stdin)
+        await serving.serve(site.told, options.control, site.controls.do)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,73 @@
+"""What virtual radios that run as processes of their own have in common: what they are told, what they say, and their end.
+
+Rules of this file: nothing of any radio.  Such a process prints one line of JSON when it can be used, and ends on SIGTERM,
+SIGINT, the control `stop`, or where it was asked to when its standard input ends (its parent died).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from rataccess_hil.control import Control, ControlServer
+
+
+class Part(Protocol):
+    """What is open while the process serves."""
+
+    async def open(self) -> None:
+        """Begin."""
+        ...
+
+    async def aclose(self) -> None:
+        """End; idempotent."""
+        ...
+
+
+def host_and_port(text: str, least: int = 1) -> tuple[str, int]:
+    """`HOST:PORT` of a command line; raises `argparse.ArgumentTypeError` for anything else, and ports below `least`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not least <= int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+class Serving:
+    """Minds signals and standard input from the moment it is made, in the running event loop."""
+
+    def __init__(self, *, until_eof: bool) -> None:
+        self._ended = asyncio.Event()
+        self._until_eof = until_eof
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._ended.set)
+        if until_eof:
+            self._loop.add_reader(sys.stdin, self._look)
+
+    def _look(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            self._ended.set()
+
+    async def serve(
+        self, told: Callable[[], Mapping[str, Any]], control: str | None, do: Control, parts: Sequence[Part] = ()
+    ) -> None:
+        """Open the parts, and a control channel at `control` where there is one; say what is `told`; wait for the end."""
+        server = [ControlServer(control, do, self._ended.set)] if control else []
+        everything: list[Part] = [*parts, *server]
+        try:
+            for part in everything:
+                await part.open()
+            sys.stdout.write(json.dumps(told()) + "\n")
+            sys.stdout.flush()
+            await self._ended.wait()
+        finally:
+            for part in reversed(everything):
+                await part.aclose()
+            if self._until_eof:
+                self._loop.remove_reader(sys.stdin)
