@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rataccess.cli.demo.verdict import Stored
 from rataccess.cli.demo.view import View, print_result
 from rataccess.cli.demo.watch import Watch
 from rataccess.clock import SystemClock
-from rataccess.objects import Urgency, encode
+from rataccess.objects import Service, Urgency, encode
 from rataccess.services.store import ServiceStore
 from tests.cli.conftest import Cli
 
@@ -269,3 +270,28 @@ def test_a_signal_whose_exception_was_dropped_still_ends_the_demo(
     told = cli("demo", "--rats", "wifi,cellular", "--quiet")
     assert told.code == 130
     assert "broken off" in told.err
+
+
+def test_a_signal_while_a_process_is_started_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, tmp_path: Path
+) -> None:
+    """`Popen` waits for its child to run; a handler may run in that wait."""
+    started = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    def set_up(stage: DoctoredStage) -> None:
+        stage._serve(Service.SOLUTION)
+        stage._serve(Service.MANAGEMENT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(sys.modules[MODULE], "Stage", type("Stage", (DoctoredStage,), {"_set_up": set_up}))
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    told = cli("demo", "--rats", "wifi,cellular", "--quiet")
+    assert told.code == 130
+    (process,) = started
+    assert process.returncode is not None

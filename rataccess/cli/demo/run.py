@@ -6,17 +6,15 @@ Rules of this file: order of events only; each part has a file of its own.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rataccess.cli.demo.script import FAILBACK, PATIENCE, Script, Step
+from rataccess.cli.demo.signals import Signals
 from rataccess.cli.demo.stage import Stage
 from rataccess.cli.demo.verdict import Journal, Verdict, judge
 from rataccess.cli.demo.view import View, print_result
@@ -33,10 +31,6 @@ LOOK_EVERY = 0.25
 SETTLE = 15.0
 """Seconds that the last records have to be seen in the service's store, once the application has ended."""
 
-_told = threading.Event()
-"""Whether a signal has told the demo to end: what its handler raises may land in a finaliser or in a callback of the garbage
-collector, where Python drops it."""
-
 
 def run(*, script: Script, seconds: float, json_file: Path | None, quiet: bool, folder: Path | None) -> int:
     """Run the demo in `seconds`, at least the script's shortest.
@@ -45,11 +39,11 @@ def run(*, script: Script, seconds: float, json_file: Path | None, quiet: bool, 
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _ended_by_signals(), nullcontext(str(folder)) if folder else _passing_folder() as place:
-            stage = Stage(Path(place).resolve(), round(FAILBACK * seconds / script.shortest, 3), script.rats)
+        with Signals() as signals, nullcontext(str(folder)) if folder else _passing_folder() as place:
+            stage = Stage(Path(place).resolve(), round(FAILBACK * seconds / script.shortest, 3), signals, script.rats)
             watch = Watch(stage.state, stage.folder / "solution.sqlite")
             with stage, View(quiet=quiet) as view:
-                Play(script, stage, watch, view, seconds).perform()
+                Play(script, stage, watch, view, signals, seconds).perform()
             return conclude(stage, watch, json_file)
     except KeyboardInterrupt:
         sys.stderr.write("rataccess: broken off; every process of the demo was ended\n")
@@ -71,8 +65,10 @@ def conclude(stage: Stage, watch: Watch, json_file: Path | None) -> int:
 class Play:
     """The script, performed on a stage that is set."""
 
-    def __init__(self, script: Script, stage: Stage, watch: Watch, view: View, seconds: float) -> None:
-        self._script = script
+    def __init__(
+        self, script: Script, stage: Stage, watch: Watch, view: View, signals: Signals, seconds: float
+    ) -> None:
+        self._script, self._signals = script, signals
         self._stage, self._watch, self._view, self._seconds = stage, watch, view, seconds
         self._clock = SystemClock()
         self._start = self._clock.wall()
@@ -109,11 +105,9 @@ class Play:
         self._late += max(0.0, self._now - due - LOOK_EVERY)
 
     def _look(self) -> None:
-        if _told.is_set():
-            raise KeyboardInterrupt
         self._watch.look()
         self._view.show(self._watch, self._clock.wall() - self._start)
-        time.sleep(LOOK_EVERY)
+        self._signals.wait(LOOK_EVERY)
 
     def _end(self) -> None:
         self._stage.ask_to_end()
@@ -129,23 +123,6 @@ class Play:
 def _passing_folder() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="rataccess-demo-") as place:
         yield place
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up."""
-    _told.clear()
-
-    def end(number: int, _: object) -> NoReturn:
-        _told.set()
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def as_json(verdict: Verdict, watch: Watch, wifi_path: str) -> dict[str, Any]:

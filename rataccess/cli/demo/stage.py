@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import random
-import select
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from typing import IO, Any, Self
 
 from rataccess.cli.demo import configuration
 from rataccess.cli.demo.configuration import RATS
+from rataccess.cli.demo.signals import Signals
 from rataccess.cli.provision import provision_device
 from rataccess.device.snapshot import MOST_PATH
 from rataccess.errors import ConfigurationError
@@ -51,13 +51,13 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
 class Stage:
     """Everything that the demo runs, in one folder."""
 
-    def __init__(self, folder: Path, failback: float, rats: Sequence[str] = RATS) -> None:
+    def __init__(self, folder: Path, failback: float, signals: Signals, rats: Sequence[str] = RATS) -> None:
         """`failback`: `failback_after` of each link, seconds; `rats`: which links there are, of `RATS`."""
         self.folder = folder
         self.rats = rats
         self.journal = folder / "journal.ndjson"
         self.state = folder / SERIAL_NUMBER
-        self._failback = failback
+        self._failback, self._signals = failback, signals
         self.reason_for_relay = why_not()
         """Why the Wi-Fi path is a relay; `None` where it is a network interface of its own."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -172,6 +172,7 @@ class Stage:
         (self.state / "rataccess.toml").write_text(text)
 
     def _spawn(self, name: str, arguments: Sequence[str], *, ready: bool = False, inside: bool = False) -> None:
+        self._signals.check()
         command = [sys.executable, *arguments]
         if inside and self._namespace:
             command = ["ip", "netns", "exec", self._namespace, *command]
@@ -193,8 +194,7 @@ class Stage:
 
     def _first_line(self, name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None
-        readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
-        line = process.stdout.readline() if readable else b""
+        line = process.stdout.readline() if self._signals.wait(PATIENCE, process.stdout) else b""
         try:
             told: dict[str, Any] = json.loads(line)
         except ValueError as error:
@@ -260,16 +260,12 @@ class Stage:
         self._processes[name].wait()
 
     def close(self) -> None:
-        """End every process, application first; idempotent; Ctrl-C has to wait meanwhile."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            if "application" in self._processes:  # still there only where the demo was broken off: it must not wait
-                self._processes["application"].kill()
-            order = ("application", "modem", "lora", "satellite", "access-point", *map(str, Service))
-            for name in [each for each in order if each in self._processes]:
-                _end(self._processes.pop(name))
-        finally:
-            signal.signal(signal.SIGINT, before)
+        """End every process, application first; idempotent."""
+        if "application" in self._processes:  # still there only where the demo was broken off: it must not wait
+            self._processes["application"].kill()
+        order = ("application", "modem", "lora", "satellite", "access-point", *map(str, Service))
+        for name in [each for each in order if each in self._processes]:
+            _end(self._processes.pop(name))
         for log in self._logs.values():
             log.close()
         self._logs.clear()
