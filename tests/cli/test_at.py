@@ -105,6 +105,14 @@ class Terminal:
             assert select.select([self._master], [], [], max(0.0, end - time.monotonic()))[0], self.seen
             self.seen += os.read(self._master, 4096).decode()
 
+    def until_it_waits(self, patience: float = 30.0) -> None:
+        """The main thread sleeps.  CPython sees a signal between the prompt and that sleep with the next key only."""
+        end = time.monotonic() + patience
+        state = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -133,5 +141,6 @@ def test_a_console_shows_what_comes_unasked(terminal: Terminal, modem: ModemProc
 
 def test_ctrl_c_ends_with_130(terminal: Terminal) -> None:
     terminal.until("at> ")
+    terminal.until_it_waits()
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.process.wait(30) == 130

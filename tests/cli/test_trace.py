@@ -196,6 +196,7 @@ async def test_a_full_disk_ends_the_trace_and_no_byte_is_kept_back() -> None:
         await eventually(lambda: bool(told))
         fd = os.open(trace.stand_in.link, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
+            await eventually(lambda: "! opened" in out.getvalue())  # else that is the first that finds no room
             out.full = True
             asked = asyncio.Event()
             modem.port.on_bytes = lambda data: asked.set()
