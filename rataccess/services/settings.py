@@ -8,7 +8,6 @@ overrides each value: `RATACCESS_SERVICES_SOLUTION__PORT` is the key `solution.p
 from __future__ import annotations
 
 import enum
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from rataccess.services.receivers.settings import ReceiverSettings
 from rataccess.services.receivers.settings import absolute as absolute_receiver
 from rataccess.services.schemas import SchemaSettings, templates
 from rataccess.services.secret import FromEnvironment
+from rataccess.services.sockets import is_loopback
 from rataccess.services.ways.settings import WaySettings
 from rataccess.services.ways.settings import absolute as absolute_way
 
@@ -213,13 +213,3 @@ def _absolute(settings: ServerSettings, folder: Path) -> ServerSettings:
 
 def _absolute_route(route: RouteSettings, folder: Path) -> RouteSettings:
     return msgspec.structs.replace(route, ca_file=None if route.ca_file is None else str(folder / route.ca_file))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is an address that only this machine reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -72,3 +72,13 @@ def host_and_port(text: str) -> tuple[str, int]:
     """The parts of `host:port` or `[address]:port`, as the settings have checked it."""
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address that only this machine reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -107,7 +107,7 @@ class Farm:
             {},
             Random(1),
         )
-        self.way = SemtechWay(self.settings, around)
+        self.way = SemtechWay(self.settings, around, "solution.ways[0]")
 
     def _count(self, cause: str) -> None:
         self.counted[cause] += 1

@@ -10,7 +10,7 @@ import pytest
 from rataccess.errors import StoreUnreachable
 from rataccess.services import provisioning
 from rataccess.services.airway import Airway
-from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, Gateways
+from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, Gateway, Gateways
 from rataccess.services.ways.semtech.network import MOST_COPIES
 from rataccess_hil.lora.regions import REGIONS
 from tests.ways.farm import DEV_EUI, farm
@@ -277,6 +277,57 @@ async def test_no_gateway_is_longer_on_the_air_than_it_may(tmp_path: Path, monke
         assert (finished.downlink.window, finished.downlink.data) == (1, b"re:\x20hello")
 
 
+async def test_nobody_else_gets_what_is_for_a_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        [gateway], loop = made.way._gateways._by_eui.values(), asyncio.get_running_loop()
+        stolen: list[bytes] = []
+        pull = b"\x02\x00\x01\x02" + made.gateways[0].eui.to_bytes(8, "big")
+        for _ in range(20):
+            made.way._take(pull, stolen.append)
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert {each[3] for each in stolen} == {4}  # PULL_ACK, and no PULL_RESP
+        assert made.counted["datagrams in the name of another gateway"] == 20
+        assert caplog.text.count("as which another host asked") == 1
+        assert "whoever reaches UDP port 1700 is believed" in caplog.text
+        # uplinks that come in its name from elsewhere are heard; what is there of its counter decides nothing
+        taken = made.way._take
+        monkeypatch.setattr(
+            made.way, "_take", lambda data, _: taken(data, stolen.append) if data[3] == 0 else taken(data, _)
+        )
+        assert (await made.send(b"\x20elsewhere")).downlink is None
+        assert made.heard.packets[-1][0] == b"\x20elsewhere"
+        monkeypatch.setattr(made.way, "_take", taken)
+        # and once the gateway has been silent for long, whoever asks is it
+        await made.gateways[0].aclose()
+        await asyncio.sleep(100)
+        made.way._take(pull, stolen.append)
+        assert gateway.address == stolen.append
+        assert gateway.reachable(loop.time())
+
+
+async def test_networks_that_gateways_may_be_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with farm(tmp_path, monkeypatch, joined=False, allowed=("192.0.2.0/24",)) as made:
+        assert not (await made.join()).ok
+        assert made.counted["datagrams from addresses that are not allowed"] > 0
+        assert made.gateways[0].counts["pull_acks"] == 0
+        assert "is believed" not in caplog.text
+
+
+def test_a_gateway_behind_a_nat_is_answered_at_its_newest_port() -> None:
+    gateway = Gateway("00")
+    assert gateway.spoke(("192.0.2.1", 1000), 2, 0.0, asks=True)
+    assert gateway.spoke(("192.0.2.1", 1001), 2, 1.0, asks=False)
+    assert gateway.address == ("192.0.2.1", 1000)
+    assert gateway.spoke(("192.0.2.1", 1002), 1, 2.0, asks=True)
+    assert not gateway.spoke(("192.0.2.2", 1002), 2, 3.0, asks=True)
+    assert (gateway.address, gateway.version, gateway.heard_at) == (("192.0.2.1", 1002), 1, 2.0)
+
+
 async def test_anything_from_the_network_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with farm(tmp_path, monkeypatch) as made:
         push = next(each for each in made.datagrams if b'"rxpk"' in each)
@@ -300,6 +351,6 @@ async def test_a_gateway_that_has_not_asked_yet_is_answered_where_it_sends_from(
         gateway.address, gateway.asked = None, False  # as after a start of the service
         assert (await made.send(b"\x20hello")).downlink is not None
         gateway.address, gateway.asked = asked, True
-        gateway.spoke("elsewhere", 2, gateway.heard_at, asks=False)
+        gateway.spoke(lambda _: None, 2, gateway.heard_at, asks=False)
         assert gateway.address is asked
         assert not gateway.reachable(gateway.heard_at + 100)

@@ -30,6 +30,8 @@ Heard = Callable[[Sequence[tuple[bytes, Airway]]], None]
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a way that broke is begun again; doubled each time."""
+QUIET = 60.0
+"""Seconds between two log lines of the same text that something from outside can cause: strangers fill no disk."""
 LASTED = 60.0
 """Seconds after which a way that ran counts as sound: the next wait is the first one again."""
 
@@ -60,6 +62,7 @@ class WayIn(ABC):
         self.state = "closed"
         """`open`, `trying again` or `closed`."""
         self.last_error: str | None = None
+        self._warned: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.state}>"
@@ -111,7 +114,17 @@ class WayIn(ABC):
     def _met(self, error: Exception) -> None:
         """A defect: the message that met it is lost, and nothing else is."""
         self._count("ways in that met a defect")
-        logger.error("way %s met a defect", self.name, exc_info=error)
+        self._say(logging.ERROR, "way %s met a defect", error=error)
+
+    def _warn(self, text: str, *arguments: object) -> None:
+        """Log a warning that begins with the way's name (`%s` in `text`), each text once in a while."""
+        self._say(logging.WARNING, text, *arguments)
+
+    def _say(self, level: int, text: str, *arguments: object, error: Exception | None = None) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._warned.get(text, float("-inf")) >= QUIET:
+            self._warned[text] = now
+            logger.log(level, text, self.name, *arguments, exc_info=error)
 
     def _hear(self, data: bytes, airway: Airway) -> None:
         """Hand one packet to the service."""

@@ -121,6 +121,8 @@ class SemtechSettings(LoraWan, frozen=True, forbid_unknown_fields=True, kw_only=
     """US915 and AU915: the eight channels in use, counted from 1 (2 is 8 to 15 and 65); absent: all."""
     frequencies: Annotated[tuple[Annotated[int, Meta(ge=100_000_000, le=1_000_000_000)], ...], Meta(max_length=5)] = ()
     """Hz of up to five channels more that devices are told of when they join (not US915, AU915)."""
+    allowed: tuple[Text, ...] = ()
+    """Addresses or networks of gateways; empty: any."""
     gateways: tuple[Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")], ...] | None = None
     """EUIs of the gateways that are listened to; absent: any."""
     net_id: Annotated[int, Meta(ge=0, le=0xFFFFFF)] = 0

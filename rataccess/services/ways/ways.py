@@ -150,7 +150,7 @@ class _Maker:
                 return ThingsStackWay(settings, *self._login(settings), self._around)
             case SemtechSettings():
                 self._refuse(_semtech_mistakes(settings, self._key))
-                return SemtechWay(settings, self._around)
+                return SemtechWay(settings, self._around, self._key)
             case DirectIpSettings():
                 return DirectIpWay(settings, self._around, self._key)
             case RockBlockSettings():

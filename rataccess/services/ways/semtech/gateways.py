@@ -16,7 +16,8 @@ from rataccess.objects import decode, encode
 HOUR = 3600.0
 """What a duty cycle is measured over (EN 300 220-1 clause 5.4.1)."""
 SILENT = 90.0
-"""Seconds after which a gateway that says nothing cannot be sent to: the forwarder asks every 5 to 10 s."""
+"""Seconds after which a gateway that says nothing cannot be sent to: the forwarder asks every 5 to 10 s.  For as long its
+name is that host's which asked last: nobody else gets what is for it."""
 MOST_GATEWAYS = 256
 
 
@@ -30,14 +31,21 @@ class Gateway:
     version: int = 2
     asked: bool = False
     heard_at: float = float("-inf")
+    asked_at: float = float("-inf")
     spent: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     """Begin and length of transmissions in the last hour, by sub-band."""
 
-    def spoke(self, address: Any, version: int, now: float, *, asks: bool) -> None:
-        """A datagram of it came; `asks`: for downlinks."""
+    def spoke(self, address: Any, version: int, now: float, *, asks: bool) -> bool:
+        """A datagram in its name came; `asks`: for downlinks.  Whether it is believed: not from another host than the one
+        that asked for downlinks a short while ago.  Another port is the same gateway's, behind a NAT that forgot it."""
+        if self.asked and now - self.asked_at <= SILENT and host_of(address) != host_of(self.address):
+            return False
         self.heard_at = now
-        if asks or not self.asked:
-            self.address, self.version, self.asked = address, version, asks
+        if asks:
+            self.address, self.version, self.asked, self.asked_at = address, version, True, now
+        elif not self.asked:
+            self.address, self.version = address, version
+        return True
 
     def reachable(self, now: float) -> bool:
         """Whether a downlink can be given to it."""
@@ -85,6 +93,11 @@ class Gateway:
                 self.spent.setdefault(str(band), deque()).append((now - age, float(length)))
         except (TypeError, ValueError) as error:
             raise ObjectError(f"what is kept of gateway {self.eui} cannot be read: {error}") from error
+
+
+def host_of(address: Any) -> Any:
+    """What an address has in common with those of the same host: all but its port."""
+    return address[0] if isinstance(address, tuple) else address
 
 
 class Gateways:

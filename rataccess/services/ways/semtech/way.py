@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rataccess.errors import KeyStoreError, ObjectError, StoreError
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
+from rataccess.services.sockets import Allowed, is_loopback
 from rataccess.services.ways import forwarder
 from rataccess.services.ways.base import Surroundings
 from rataccess.services.ways.other import WayForBoth
 from rataccess.services.ways.rooms import LORAWAN
 from rataccess.services.ways.semtech.downlinks import Downlinks, Order
-from rataccess.services.ways.semtech.gateways import Gateway, Gateways
+from rataccess.services.ways.semtech.gateways import Gateway, Gateways, host_of
 from rataccess.services.ways.semtech.network import NetworkServer, Reception, Taken
 from rataccess.services.ways.semtech.sessions import DeviceState
 from rataccess.services.ways.settings import SemtechSettings
@@ -38,9 +39,10 @@ _DEVICE, _GATEWAY = "lorawan", "gateway"
 class SemtechWay(WayForBoth):
     """Gateways, and the devices that they hear."""
 
-    def __init__(self, settings: SemtechSettings, around: Surroundings) -> None:
+    def __init__(self, settings: SemtechSettings, around: Surroundings, key: str) -> None:
         super().__init__(settings.name, around, settings.other)
         self._settings = settings
+        self._allowed = Allowed(settings.allowed, f"{key}.allowed")
         self._service_of = {port: service for service, port in settings.ports.items()}
         known = None if settings.gateways is None else frozenset(each.lower() for each in settings.gateways)
         self._gateways = Gateways(known)
@@ -68,6 +70,13 @@ class SemtechWay(WayForBoth):
         self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
         logger.info("way %s listens on %s port %d (UDP)", self.name, self._settings.host, self._settings.port)
+        if not (self._settings.allowed or self._settings.gateways) and not is_loopback(self._settings.host):
+            logger.warning(
+                "way %s: whoever reaches UDP port %d is believed to be a gateway; name the networks of yours (allowed), or"
+                " their EUIs (gateways)",
+                self.name,
+                self._settings.port,
+            )
 
     async def _run(self) -> None:
         await self._socket.until_lost()
@@ -159,6 +168,9 @@ class SemtechWay(WayForBoth):
     # --- datagrams ------------------------------------------------------------------------------------------------------
 
     def _take(self, datagram: bytes, address: Any) -> None:
+        if host_of(address) not in self._allowed:
+            self._count("datagrams from addresses that are not allowed")
+            return
         try:
             packet = forwarder.decode(datagram)
         except ObjectError as error:
@@ -173,8 +185,11 @@ class SemtechWay(WayForBoth):
         if answer is not None:
             self._socket.send(answer, address)
         now = asyncio.get_running_loop().time()
-        gateway.spoke(address, packet.version, now, asks=packet.kind == forwarder.PULL_DATA)
-        if packet.kind == forwarder.TX_ACK:
+        if not gateway.spoke(address, packet.version, now, asks=packet.kind == forwarder.PULL_DATA):
+            self._count("datagrams in the name of another gateway")
+            self._warn("way %s: %s speaks as gateway %s, as which another host asked", host_of(address), gateway.eui)
+            gateway = Gateway(packet.gateway)  # heard, for frames prove themselves, and given nothing to send
+        elif packet.kind == forwarder.TX_ACK:
             self._transmit(self._downlinks.reported(packet.token, gateway, packet.error, now))
         for _ in range(packet.skipped):
             self._count("packets of no use to a gateway")
