@@ -294,7 +294,8 @@ async def test_a_ring_missed_is_answered_after_opening(how: dict[str, str]) -> N
 
 async def test_fetching_stops_where_the_day_s_credits_end() -> None:
     script, memory = ScriptedSbd(), Forgetful()
-    script.answers.update({"AT+SBDIX": "+SBDIX: 0, 8, 0, 0, 0, 9", "AT+SBDSX": "+SBDSX: 0, 7, 0, -1, 0, 9"})
+    script.answers.update({"AT+SBDIX": "+SBDIX: 0, 8, 1, 4, 3, 9", "AT+SBDSX": "+SBDSX: 0, 7, 0, -1, 0, 9"})
+    script.answers["AT+SBDRB"] = read_block(b"one")
     modem = await up(script, memory, mailbox={"credits_a_day": 3})
     await asyncio.sleep(3600)
     assert script.count("AT+SBDIX") == 3

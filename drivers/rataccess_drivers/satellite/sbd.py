@@ -43,6 +43,8 @@ __all__ = ["SbdDriver", "SbdOptions"]
 BARRED_FOR = 3_600.0
 # `AT+CSQ` measures anew, which may stall for 50 s and more without a satellite; `AT+CSQF` says what is known.
 MEASURE_LIMIT = 70.0
+# Firmware answers it as `+CSQF:` or, as the handbooks of the 9522 and 9601 print it, as `+CSQ:`.
+_LAST_SIGNAL = Command("AT+CSQF", head="+CSQ", timeout=10.0)
 CLOSE_PATIENCE = 4.0
 
 
@@ -183,7 +185,7 @@ class SbdDriver(SbdModem):
         """See `Driver.status`.  While a session is open, or something else is asked, it is what is known."""
         self._check_open()
         if not self._console.busy:
-            line = await self._console.ask(Command("AT+CSQF", head="+CSQF", timeout=10.0))
+            line = await self._console.ask(_LAST_SIGNAL)
             self._sky.bars = codec.bars(line) if codec.bars(line) is not None else self._sky.bars
         return self._status()
 
@@ -210,7 +212,7 @@ class SbdDriver(SbdModem):
         """No session without sky, and none before the pause after the last one is over."""
         if self._pace.left:
             raise NotNow(f"{self.name} waits after a session that failed", self._pace.left)
-        line = await self._console.ask(Command("AT+CSQF", head="+CSQF", timeout=10.0))
+        line = await self._console.ask(_LAST_SIGNAL)
         self._sky.bars = codec.bars(line) or 0
         if self._sky.service is False or self._sky.bars < self.options.least_bars:
             raise NotNow(f"{self.name} has a signal of {self._sky.bars} of 5", LOOK_AGAIN)

@@ -38,6 +38,9 @@ class Command:
     """Whether the reply is raw bytes (`AT+SBDRB`)."""
     echoed: bool = True
     """Whether the modem is known to echo; only the first commands after opening do without."""
+    patient: bool = False
+    """Whether an OK without the line that `head` promises is none.  Some firmware says one before the result of a session,
+    which must not be taken for over: asking what came of it would end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,9 @@ class SbdEngine:
 
     def _final(self, line: str, command: Command) -> None:
         if line == "OK" and not self._complete(command):
+            if command.patient:
+                self._lines.clear()
+                return
             if self._late:
                 self._late -= 1
                 self._lines.clear()

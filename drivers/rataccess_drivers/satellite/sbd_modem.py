@@ -139,11 +139,12 @@ class SbdModem(SatelliteRadio, ABC):
     async def _knock(self) -> None:
         """`AT` until it is answered, for as long as a modem may take to start.
 
-        One that waits for a handshake line that nobody wired takes commands and says nothing: every other one ends that.
+        One that waits for a handshake line that nobody wired takes commands and says nothing; one that somebody left quiet
+        or terse answers nothing, or a number.  The other knocks end that.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + self.options.ready_timeout
-        for text in itertools.cycle(("AT", "AT&K0")):
+        for text in itertools.cycle(("AT", "ATQ0V1", "AT&K0")):
             try:
                 await self._console.run(Command(text, timeout=KNOCK_EVERY, echoed=False))
                 return

@@ -50,6 +50,10 @@ _SURE_TRIES = 4
 _WRITE_TROUBLE = {1: "the message did not arrive within 60 s", 2: "the sum was wrong"}
 
 
+class Unreadable(CommandFailed):
+    """A session is over, and the line that tells how it ended is damaged."""
+
+
 class SbdSessions:
     """The sessions of one modem; `imei` is set once it is known."""
 
@@ -68,6 +72,7 @@ class SbdSessions:
         self._pace, self._clock = pace, clock
         self._limit, self._trust = options.session_timeout, options.trust_momsn
         self._unread: int | None = None  # MTMSN of a message that is still in the modem
+        self._fruitless = 0  # so many waited, as was said, when a session for them brought none
         self.imei = ""
         self.waiting = 0
         """Messages at the gateway, as last heard."""
@@ -118,13 +123,12 @@ class SbdSessions:
         Raises `NotNow` or `PacketTooLarge` where the gateway does not have it, `TransportBroken` where nothing can be sent;
         and as `SbdConsole.run` where the end was not seen, which `settle` finds out.
         """
-        await self._fetch()
-        before = await self._buffers_surely()
+        before = await self._emptied()
         await self._write(data)
         attempt = Attempt(digest(data), before.momsn, self.imei, self._clock.wall())
         self._attempts.begin(attempt)
         result: SessionResult | None = None
-        with contextlib.suppress(CommandFailed):  # the modem refused: SBDSX knows what came of it
+        with contextlib.suppress(CommandFailed):  # refused, or answered in part: SBDSX knows what came of it
             result = await self._session()
         if result is not None and codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED:
             return self._accepted(attempt, result.momsn)
@@ -132,6 +136,8 @@ class SbdSessions:
             after = await self._buffers_surely()
         except CommandFailed as error:
             raise RadioSilent(f"{error}, and so what came of the message is not known yet") from error
+        if result is None and after.mt_present:
+            await self._fetch_if_possible(after.mtmsn)
         if after.momsn != before.momsn:
             return self._accepted(attempt, result.momsn if result is not None else before.momsn)
         self._not_there(attempt, result)
@@ -193,38 +199,82 @@ class SbdSessions:
 
         Raises `NotNow` where it failed, and as `SbdConsole.run`.
         """
-        await self._fetch()
+        await self._emptied()
         await self._clear(0)
-        result = await self._session()
+        try:
+            result = await self._session()
+        except Unreadable:
+            return 1, not await self._fetch_unseen()
+        except CommandFailed as error:
+            raise NotNow(f"{error}", self._pace.failed()) from error
         status = codec.mo_status(result.mo_status)
         if status.verdict is not Verdict.DELIVERED:
             if status.verdict is Verdict.BARRED:
                 self.barred = status.text
             raise NotNow(f"MO status {result.mo_status}: {status.text}", await self._pause(status.verdict))
-        self._pace.succeeded()
-        if result.mt_status != codec.MT_RECEIVED:
+        if result.mt_status == codec.MT_ERROR:  # it waits there, and is not asked for again at once
+            self._pace.failed()
+            self.waiting = max(1, self.waiting)
             return 1, True
-        return max(1, -(-result.mt_length // codec.CREDIT_BYTES)), False
+        self._pace.succeeded()
+        if result.mt_status == codec.MT_RECEIVED:
+            return max(1, -(-result.mt_length // codec.CREDIT_BYTES)), False
+        if self.waiting:
+            log.warning("%s: the gateway says that messages wait, and hands out none", self._console.name)
+            self._fruitless, self.waiting = self.waiting, 0
+        return 1, True
 
     async def _session(self) -> SessionResult:
-        """Open a session and wait until it is over; what it brought is fetched."""
+        """Open a session and wait until it is over; what it brought is fetched.
+
+        Raises `Unreadable`, and `CommandFailed` where there was none; and as `SbdConsole.run`.
+        """
         verb = "AT+SBDIXA" if self._note.ring else "AT+SBDIX"
         self._note.change(begun=self._clock.wall())
-        done = await self._console.run(Command(verb, timeout=self._limit, head="+SBDIX"), session=True)
+        try:
+            command = Command(verb, timeout=self._limit, head="+SBDIX", patient=True)
+            done = await self._console.run(command, session=True)
+        except CommandFailed:
+            self._note.change()
+            raise
         result = next((each for each in map(codec.session_result, done.lines) if each is not None), None)
-        if result is None:
-            raise CommandFailed(f"{self._console.name}: the result of a session cannot be read: {done.lines}")
-        over = codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED
+        over = result is not None and codec.mo_status(result.mo_status).verdict is Verdict.DELIVERED
         self._note.change(ring=self._note.ring and not over)
-        if over:
-            self.waiting = max(0, result.mt_queued)
+        if result is None:
+            raise Unreadable(f"{self._console.name}: the result of a session cannot be read: {done.lines}")
         if result.mt_status == codec.MT_RECEIVED:
-            self._unread = result.mtmsn
-            with contextlib.suppress(
-                RadioSilent, CommandFailed, NotNow, StoreError
-            ):  # it stays there; no session begins before
-                await self._fetch()
+            self._fruitless = 0
+            await self._fetch_if_possible(result.mtmsn)
+        if over:
+            self.waiting = max(0, result.mt_queued) if result.mt_queued != self._fruitless else 0
         return result
+
+    async def _emptied(self) -> Buffers:
+        """The state of the buffers before a session, which would overwrite a received message: there is none left.
+
+        Raises as `_fetch` and `SbdConsole.run`.
+        """
+        await self._fetch()
+        now = await self._buffers_surely()
+        if now.mt_present:  # the answer that told of it was lost
+            self._unread = now.mtmsn
+            await self._fetch()
+        return now
+
+    async def _fetch_unseen(self) -> bool:
+        """After a session whose answer was lost: whether it brought a message."""
+        now = await self._buffers_surely()
+        self.waiting = now.waiting
+        self._note.change(ring=now.ring)
+        if now.mt_present:
+            await self._fetch_if_possible(now.mtmsn)
+        return now.mt_present
+
+    async def _fetch_if_possible(self, mtmsn: int) -> None:
+        """Fetch it; where that fails it stays there, and no session begins before."""
+        self._unread = mtmsn
+        with contextlib.suppress(RadioSilent, CommandFailed, NotNow, StoreError):
+            await self._fetch()
 
     async def _fetch(self) -> None:
         """Read the message in the modem, if there is one, and keep it.

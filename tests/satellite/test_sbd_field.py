@@ -1,0 +1,177 @@
+"""What SBD modems in the field do and one on a bench does not: left by others, cut answers, mail that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rataccess.driver import RadioMessage
+from rataccess.errors import NotNow
+from rataccess.transport import Handover
+from tests.satellite.rigs import Sbd
+from tests.satellite.sbd_script import ScriptedSbd, driver, read_block
+
+pytestmark = pytest.mark.looptime
+
+HELLO = RadioMessage(b"hello")
+
+
+async def up(script: ScriptedSbd, **options: Any) -> Any:
+    modem = driver(script, **options)
+    await modem.open()
+    await modem.attach()
+    return modem
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"verbose": False},
+        {"quiet": True},
+        {"echo": False},
+        {"echo": False, "verbose": False, "quiet": True, "flow": 3},
+    ],
+)
+async def test_a_modem_as_somebody_left_it(left: dict[str, Any]) -> None:
+    """Numbers for words, no answers at all, no echo, and flow control that nobody wired."""
+    radio = Sbd()
+    await asyncio.sleep(5)
+    for name, value in left.items():
+        setattr(radio.modem.core.profile, name, value)
+    modem = radio.driver()
+    await modem.open()
+    await modem.attach()
+    assert await modem.send_message(HELLO)
+    await modem.aclose()
+    await radio.aclose()
+
+
+async def test_the_last_signal_under_its_other_name() -> None:
+    """Handbooks print `+CSQ:` for both commands; a 9603N says `+CSQF:`."""
+    script = ScriptedSbd()
+    script.answers["AT+CSQF"] = "+CSQ:4"
+    modem = await up(script)
+    assert "signal 4" in (await modem.status()).detail
+    assert await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def test_a_message_of_which_only_half_an_answer_told() -> None:
+    """The gateway has done with it, and the next session would overwrite it."""
+    script = ScriptedSbd()
+    modem = await up(script)
+
+    def session(text: str) -> str:
+        script.answers["AT+SBDSX"] = "+SBDSX: 1, 8, 1, 23, 0, 0"
+        return "+SBDIX: 0, 7, 1, 23, 5"
+
+    script.answers.update({"AT+SBDIX": session, "AT+SBDRB": read_block(b"\x01down")})
+    assert isinstance(await modem.send_message(HELLO), Handover)
+    assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
+
+
+async def test_a_message_that_nobody_told_of_is_fetched_before_the_next_session() -> None:
+    script = ScriptedSbd()
+    modem = await up(script)
+    order: list[str] = []
+
+    def said(name: str, answer: str | bytes) -> Any:
+        def answered(text: str) -> str | bytes:
+            order.append(name)
+            return answer
+
+        return answered
+
+    script.answers["AT+SBDSX"] = "+SBDSX: 0, 7, 1, 23, 0, 0"
+    script.answers["AT+SBDRB"] = said("read", read_block(b"\x01down"))
+    script.answers["AT+SBDIX"] = said("session", "+SBDIX: 0, 7, 0, 0, 0, 0")
+    await modem.send_message(HELLO)
+    assert order[:2] == ["read", "session"]
+    assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
+
+
+async def test_a_mailbox_look_with_a_cut_answer() -> None:
+    """It is paid for, what it brought is there, and the link stays."""
+    script = ScriptedSbd()
+    modem = await up(script)
+
+    def session(text: str) -> str:
+        script.answers["AT+SBDSX"] = "+SBDSX: 0, 8, 1, 23, 0, 0"
+        return "+SBDIX: 0, 7, 1"
+
+    script.answers.update({"AT+SBDIXA": session, "AT+SBDIX": session, "AT+SBDRB": read_block(b"\x01down")})
+    script.say("SBDRING")
+    assert (await modem.receive_message()).data == b"\x01down"
+    (allowance,) = modem.allowances()
+    assert allowance.left == allowance.limit - 1
+    script.answers["AT+SBDIX"] = "+SBDIX: 0, 8, 0, 0, 0, 0"
+    assert await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def test_a_mailbox_look_that_is_refused_costs_nothing() -> None:
+    script = ScriptedSbd()
+    modem = await up(script)
+    script.answers["AT+SBDIXA"] = "ERROR"
+    script.say("SBDRING")
+    await asyncio.sleep(200)
+    (allowance,) = modem.allowances()
+    assert allowance.left == allowance.limit
+    assert 2 <= script.count("AT+SBDIXA") <= 6
+    await modem.aclose()
+
+
+async def test_an_ok_before_the_result_ends_no_session() -> None:
+    """Whoever asks what came of it then ends the session, believes that nothing was sent, and pays twice."""
+    script = ScriptedSbd()
+    modem = await up(script)
+
+    def over() -> None:
+        script.answers["AT+SBDSX"] = "+SBDSX: 1, 8, 0, -1, 0, 0"
+        script.say("+SBDIX: 0, 7, 0, 0, 0, 0", "OK")
+
+    def session(text: str) -> None:
+        script.say("OK")
+        asyncio.get_running_loop().call_later(20, over)
+
+    script.answers["AT+SBDIX"] = session
+    asked = len(script.asked)
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(19)
+    assert script.asked[asked:][-1] == "AT+SBDIX"
+    assert (await sending).reference == "7"
+    await modem.aclose()
+
+
+async def test_mail_that_never_comes_does_not_empty_the_purse() -> None:
+    """A message that is too large for the modem stays at the gateway for ever, and is counted in each answer."""
+    script = ScriptedSbd()
+    script.answers["AT+SBDIX"] = "+SBDIX: 1, 7, 0, 0, 0, 3"
+    modem = await up(script)
+    for _ in range(3):
+        await modem.send_message(HELLO)
+        await asyncio.sleep(1000)
+    assert script.count("AT+SBDIX") == 3 + 1
+    answers: Any = ["+SBDIX: 0, 9, 0, 0, 0, 4", "+SBDIX: 0, 9, 1, 23, 5, 0"]
+    script.answers.update({"AT+SBDIX": answers, "AT+SBDRB": read_block(b"\x01down")})
+    await modem.send_message(RadioMessage(b"more"))
+    assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
+
+
+async def test_mail_that_fails_on_its_way_is_asked_for_again_with_pauses() -> None:
+    script = ScriptedSbd()
+    script.answers["AT+SBDIX"] = "+SBDIX: 0, 7, 2, 0, 0, 1"
+    modem = await up(script, mailbox={"credits_a_day": 8})
+    await modem.send_message(HELLO)
+    await asyncio.sleep(60)
+    assert 3 <= script.count("AT+SBDIX") <= 6
+    with pytest.raises(NotNow):
+        await modem.send_message(HELLO)
+    script.answers.update({"AT+SBDIX": "+SBDIX: 0, 9, 1, 23, 5, 0", "AT+SBDRB": read_block(b"\x01down")})
+    assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
