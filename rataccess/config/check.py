@@ -7,7 +7,6 @@ Tables are walked here, so that each key gets its own message; single values are
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
@@ -69,9 +68,6 @@ def check(value: Any, wanted: Any, origin: Origin, path: Path = ()) -> Any:
         mistakes = list(_walk(value, wanted, path))
         if not mistakes:
             return msgspec.convert(value, wanted)
-    except msgspec.ValidationError as error:  # what only the type itself can judge (its __post_init__)
-        text, _, where = str(error).partition(" - at `$")
-        mistakes = [_Mistake((*path, *re.findall(r"\[\d+\]|[^.\[\]`]+", where)), text)]
     except (RecursionError, OverflowError, ValueError) as error:
         mistakes = [_Mistake(path, f"cannot be used ({type(error).__name__})")]
     raise refusal(f"{origin.of(one.path)}{dotted(one.path)}{': ' if one.path else ''}{one.text}" for one in mistakes)
@@ -101,11 +97,27 @@ def check_options(bag: Mapping[str, Any], options_type: type[Any] | None, where:
     """
     origin, path = (bag.origin, bag.path) if isinstance(bag, Bag) else (Origin(), tuple(where.split(".")))
     if options_type is not None:
+        misplaced = [name for name in bag if describe.is_secret(name) and name not in fields(options_type)]
+        if misplaced:
+            raise _with_secrets(bag, misplaced, options_type, origin, path)
         return check(dict(bag), options_type, origin, path)
     if bag:
         keys = [(*path, name) for name in bag]
         raise refusal(f"{origin.of(key)}{'.'.join(key)}: unknown; there are no options here" for key in keys)
     return None
+
+
+def _with_secrets(
+    bag: Mapping[str, Any], misplaced: list[str], options_type: type[Any], origin: Origin, path: Path
+) -> ConfigurationError:
+    """The error for options of which some are secrets, which this file is not for; the other mistakes are told as well."""
+    place = f"a secret is not kept here but in secrets.toml beside the keys, under [{'.'.join(path[1:-1])}]"
+    lines = [f"{origin.of((*path, name))}{dotted((*path, name))}: unknown; {place}" for name in misplaced]
+    try:
+        check({name: value for name, value in bag.items() if name not in misplaced}, options_type, origin, path)
+    except ConfigurationError as error:
+        lines += str(error).split("\n")
+    return refusal(lines)
 
 
 # --- the walk ---------------------------------------------------------------------------------------------------------
@@ -129,6 +141,16 @@ def _walk(value: Any, wanted: Any, path: Path) -> Iterator[_Mistake]:
 
 
 def _walk_struct(value: dict[str, Any], struct: type[Any], path: Path) -> Iterator[_Mistake]:
+    mistakes = list(_walk_fields(value, struct, path))
+    yield from mistakes
+    if not mistakes:
+        try:
+            msgspec.convert(value, struct)
+        except msgspec.ValidationError as error:  # what only the type itself can judge (its __post_init__)
+            yield _Mistake(path, str(error).partition(" - at `$")[0])
+
+
+def _walk_fields(value: dict[str, Any], struct: type[Any], path: Path) -> Iterator[_Mistake]:
     known = fields(struct)
     tag, _ = _tag_of(struct)
     for name, item in value.items():

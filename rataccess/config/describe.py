@@ -14,6 +14,8 @@ from msgspec import inspect
 
 _SECRET = re.compile(r"pin|puk|password|passphrase|psk|secret|key|token", re.IGNORECASE)
 _LONGEST = 60
+_HEXADECIMAL = re.compile(r"\^\[0-9A-Fa-f\]\{(\d+)\}\$")
+"""A pattern that is better told in words."""
 
 
 def found(key: str, value: Any) -> str:
@@ -92,6 +94,8 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
 
 
 def _text(kind: inspect.StrType) -> str:
+    if digits := _HEXADECIMAL.fullmatch(kind.pattern or ""):
+        return f" of {digits[1]} hexadecimal digits"
     bounds = []
     if kind.min_length is not None:
         bounds.append(f"at least {kind.min_length}")

@@ -67,6 +67,24 @@ def test_what_the_type_itself_refuses_is_told() -> None:
     assert told({"interface": "lo"}) == ["links.wi-fi.options: the loopback interface reaches nobody"]
 
 
+def test_a_secret_in_the_wrong_file_is_told_where_it_belongs() -> None:
+    place = "a secret is not kept here but in secrets.toml beside the keys, under [lora]"
+    where = "links.lora.options"
+    assert told({"interface": "wlan0", "appkey": "2B7E"}, where=where) == [f"{where}.appkey: unknown; {place}"]
+    assert told({"passphrase": "x", "retries": 10}, where=where)[1:] == [
+        f"{where}.passphrase: unknown; {place}",
+        f"{where}.retries: found 10; allowed: a whole number, more than 0 and less than 10",
+        f"{where}.interface: missing; allowed: text",
+    ]
+
+
+def test_hexadecimal_digits_are_told_in_words() -> None:
+    class Named(msgspec.Struct):
+        dev_eui: Annotated[str, Meta(pattern="^[0-9A-Fa-f]{16}$")]
+
+    assert told({"dev_eui": "70B3"}, Named, "x") == ['x.dev_eui: found "70B3"; allowed: text of 16 hexadecimal digits']
+
+
 def test_options_where_there_are_none() -> None:
     assert told({"a": 1}, None) == ["links.wi-fi.options.a: unknown; there are no options here"]
     assert told({"a": 1}, Plain) == ["links.wi-fi.options.a: unknown; known: size"]

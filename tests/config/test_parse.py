@@ -90,6 +90,11 @@ def test_links_keep_their_order() -> None:
             '"high"',
             'rataccess.toml:20: links.lte.min_urgency: found "high"; allowed: one of "bulk", "routine", "prompt", "alarm"',
         ),
+        (
+            "budget.bytes = 1000",
+            "budget = { airtime = 30, credits = 5 }",
+            "rataccess.toml:21: links.lte.budget: needs one of bytes, credits, messages and airtime, and not more than one",
+        ),
         ("budget.bytes", "budget.byte", "rataccess.toml:21: links.lte.budget.byte: unknown; did you mean bytes?"),
         ("keepalive", "keep_alive", "rataccess.toml:14: links.wi-fi.keep_alive: unknown; did you mean keepalive?"),
         ("[device]", "[device]\nzzz = 1", "rataccess.toml:2: device.zzz: unknown; known: serial_number, state, keys"),
