@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rataccess.errors import StoreUnreachable
+from rataccess.objects import Service
 from rataccess.services import provisioning
 from rataccess.services.airway import Airway
 from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, Gateway, Gateways
@@ -219,7 +220,7 @@ async def test_a_gateway_that_is_too_slow_for_rx1_is_given_rx2(tmp_path: Path, m
         ]._backhaul = 0.6  # there 0.6 s, gathering 0.2 s, back 0.6 s: too late for RX1, its refusal for RX2
         made.heard.answer = None
         made.way.send(Airway("farm", "deveui", NAME), b"\x20small")
-        made.way.send(Airway("farm", "deveui", NAME), b"\x20later")
+        made.way._send_for(Service.MANAGEMENT, Airway("farm", "deveui", NAME), b"\x00later")
         finished = await made.send(b"\x20")
         assert finished.downlink is None
         assert made.gateways[0].errors[0] == "TOO_LATE"
@@ -231,7 +232,43 @@ async def test_a_gateway_that_is_too_slow_for_rx1_is_given_rx2(tmp_path: Path, m
         assert finished.downlink.pending
         finished = await made.send(b"\x20")
         assert finished.downlink is not None
-        assert finished.downlink.data == b"\x20later"
+        assert (finished.downlink.port, finished.downlink.data) == (1, b"\x00later")
+
+
+async def test_an_answer_that_missed_its_window_makes_no_other_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.heard.answer = None
+        await made.send(b"\x20one")
+        made.way.send(Airway("farm", "deveui", NAME), b"\x20too late for its window")
+        made.heard.answer = lambda data, airway: made.way.send(airway, b"re:" + data)
+        finished = await made.send(b"\x20two")
+        assert finished.downlink is not None
+        assert (finished.downlink.data, finished.downlink.pending) == (b"re:\x20two", False)
+        assert made.counted["answers that a newer one replaced"] == 1
+
+
+async def test_a_copy_that_was_long_under_way_is_no_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch, gateways=2) as made:
+        sent = [each.counts["txnb"] for each in made.gateways]
+        made.gateways[0]._backhaul = 1.4
+        finished = await made.send(b"\x20", confirmed=True)
+        assert finished.ok
+        await asyncio.sleep(10)
+        assert made.counted["repeated uplinks"] == 0
+        assert made.counted["copies of uplinks"] == 2  # of the join-request, and this one
+        assert [each.counts["txnb"] for each in made.gateways] == [sent[0], sent[1] + 1]
+        assert made.gateways[0].errors == []
+        # what the device sends again because it heard no answer is answered again
+        made.gateways[0]._backhaul = 0.02
+        refusals = ["TOO_LATE"] * 4
+        for each in made.gateways:
+            monkeypatch.setattr(each, "_refusal", lambda *_: refusals.pop() if refusals else "")
+        finished = await made.send(b"\x20", confirmed=True)
+        assert finished.ok
+        assert finished.attempts > 1
+        assert made.counted["repeated uplinks"] == finished.attempts - 1
 
 
 async def test_what_a_gateway_refuses_for_rx1_goes_into_rx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

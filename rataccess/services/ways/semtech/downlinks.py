@@ -6,7 +6,7 @@ frame may go into RX2 where a gateway refused it for RX1, since nobody heard it.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -202,5 +202,5 @@ class Downlinks:
                 later = order.later[at + 1 :]
                 return self._given(order.reception, order.frame, order.content, window, later, *found, now)
         if order.content is not None:  # nobody heard it: it goes into a new frame with the next uplink
-            self._network.queues.setdefault(order.reception.state.dev_eui, deque()).appendleft(order.content)
+            self._network.put_back(order.reception.state.dev_eui, *order.content)
         return None

@@ -43,12 +43,13 @@ from rataccess.services.ways.semtech.gateways import Gateway
 from rataccess.services.ways.semtech.sessions import DeviceState, Session
 from rataccess.services.ways.settings import SemtechSettings
 
-MOST_QUEUED = 4
-"""Packets that wait for a device, of both services; the oldest are dropped: later ones acknowledge the same."""
 MOST_REPEATS = 8
 """Times that one uplink may be repeated: more is somebody else's doing."""
 LATE = 0.8
-"""Seconds after an uplink in which the same bytes are another gateway's copy and no repetition: that is sent after RX2."""
+"""Seconds after RX1 opens in which the same bytes are another gateway's copy, on a slow way here, and no repetition: that is
+sent after RX2, which opens a second later."""
+APART = 500_000
+"""Microseconds of one gateway's counter that part a repetition from what its other channels hear of the same packet."""
 MOST_COPIES = 16
 """Gateways that an uplink is remembered from: who makes up names of gateways makes no work of it."""
 JOIN_DELAY = 5
@@ -136,19 +137,31 @@ class NetworkServer:
             self._by_addr.setdefault(session.dev_addr, set()).add(state.dev_eui)
 
     def enqueue(self, dev_eui: str, port: int, data: bytes) -> None:
-        """Have a packet sent in one of the device's next receive windows."""
+        """Have a packet sent in one of the device's next receive windows.
+
+        One waits for each service: an answer that missed its window goes with the next uplink, unless that has an answer of
+        its own, which acknowledges the same.  Or each would come an uplink late from then on.
+        """
         queue = self.queues.setdefault(dev_eui, deque())
-        while len(queue) >= MOST_QUEUED:
-            queue.popleft()
-            self._count("answers that a way in lost")
+        for waiting in [each for each in queue if each[0] == port]:
+            queue.remove(waiting)
+            self._count("answers that a newer one replaced")
         queue.append((port, data))
+
+    def put_back(self, dev_eui: str, port: int, data: bytes) -> None:
+        """A packet did not go out: it is the device's next, unless a newer one waits."""
+        queue = self.queues.setdefault(dev_eui, deque())
+        if any(each == port for each, _ in queue):
+            self._count("answers that a newer one replaced")
+        else:
+            queue.appendleft((port, data))
 
     # --- uplinks --------------------------------------------------------------------------------------------------------
 
     def uplink(self, gateway: Gateway, received: Received, now: float) -> Taken | None:
         """Take what a gateway received at `now`; `None` where there is nothing to hear and nothing to answer."""
         known = self._recent.get(received.data)
-        if known is not None and now - known.begun < LATE:
+        if known is not None and self._is_copy(known, gateway, received, now):
             self._another_copy(known, gateway, received)
             return None
         try:
@@ -173,6 +186,15 @@ class NetworkServer:
             while len(self._recent) > _MOST_RECENT:
                 self._recent.popitem(last=False)
         return taken
+
+    @staticmethod
+    def _is_copy(reception: Reception, gateway: Gateway, received: Received, now: float) -> bool:
+        """Whether the same bytes are the same packet, and not sent again."""
+        own = next((each.tmst for at, each in reception.copies if at is gateway), None)
+        if own is None:
+            return now - reception.begun < reception.delay + LATE
+        apart = (received.tmst - own) % (1 << 32)
+        return min(apart, (1 << 32) - apart) < APART
 
     def _another_copy(self, reception: Reception, gateway: Gateway, received: Received) -> None:
         if len(reception.copies) < MOST_COPIES and all(each is not gateway for each, _ in reception.copies):
