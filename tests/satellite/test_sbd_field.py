@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,4 +175,61 @@ async def test_mail_that_fails_on_its_way_is_asked_for_again_with_pauses() -> No
         await modem.send_message(HELLO)
     script.answers.update({"AT+SBDIX": "+SBDIX: 0, 9, 1, 23, 5, 0", "AT+SBDRB": read_block(b"\x01down")})
     assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
+
+
+async def test_a_weak_supply_is_given_time_to_charge() -> None:
+    """On USB the super capacitor takes half a minute; a session before that ends in a brown-out."""
+    radio = Sbd()
+    radio.modem.core.timings = replace(radio.modem.core.timings, charge=28.0)
+    radio.modem.controls.power_cut()
+    await asyncio.sleep(3)
+    modem = radio.driver(charge_time=30.0)
+    await modem.open()
+    await modem.attach()
+    begun = asyncio.get_running_loop().time()
+    for _ in range(3):
+        while True:
+            try:
+                await modem.send_message(HELLO)
+                break
+            except NotNow as later:
+                await asyncio.sleep(later.retry_after)
+    assert radio.modem.controls.stats()["brown_outs"] == 0
+    assert radio.up() == [b"hello"] * 3
+    assert asyncio.get_running_loop().time() - begun > 85
+    await modem.aclose()
+    await radio.aclose()
+
+
+async def test_a_hardware_failure_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    script = ScriptedSbd()
+    modem = await up(script)
+    script.say("HARDWARE FAILURE: 2, 8")
+    await asyncio.sleep(1)
+    assert "the modem says HARDWARE FAILURE: 2, 8" in caplog.text
+    script.answers["AT+SBDIX"] = "HARDWARE FAILURE: 2, 8\nERROR"
+    with pytest.raises(NotNow):
+        await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def test_firmware_that_hangs_without_the_time_is_asked_for_it_first() -> None:
+    script = ScriptedSbd()
+    modem = await up(script)
+    assert modem.identity.firmware.endswith("TA16005")
+    await modem.send_message(HELLO)
+    assert "AT-MSSTM" in script.asked[script.asked.index("AT+CSQF") : script.asked.index("AT+SBDIX")]
+    await modem.aclose()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_no_session_that_nobody_counts(wanted: bool) -> None:
+    """Automatic registration is a session of the modem's own."""
+    script = ScriptedSbd()
+    script.answers["AT+GSN"] = "ERROR"
+    script.answers["AT+CGSN"] = "300234010753370"
+    modem = await up(script, auto_register=wanted)
+    assert f"AT+SBDAREG={int(wanted)}" in script.asked
+    assert modem.identity.imei == "300234010753370"
     await modem.aclose()

@@ -44,6 +44,7 @@ class ImtDriver(ImtModem):
     """One modem.  `MovesMessages`."""
 
     options_type = ImtOptions
+    transports = ("imt",)
 
     def __init__(
         self,

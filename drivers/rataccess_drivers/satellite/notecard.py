@@ -43,6 +43,7 @@ class NotecardDriver(NotecardCard):
     """One Notecard.  `MovesMessages`, `KnowsTime` and `LocatesItself`."""
 
     options_type = NotecardOptions
+    transports = ("notecard",)
 
     def __init__(
         self,

@@ -20,10 +20,10 @@ DAY = 86_400.0
 
 
 class Pace:
-    """The pause before the next session."""
+    """The pause before the next session; after each session, and after `rest`, at least `charge` seconds."""
 
-    def __init__(self, now: Callable[[], float], chance: random.Random) -> None:
-        self._now, self._chance = now, chance
+    def __init__(self, now: Callable[[], float], chance: random.Random, charge: float = 0.0) -> None:
+        self._now, self._chance, self._charge = now, chance, charge
         self._failures = 0
         self._until = 0.0
 
@@ -37,12 +37,16 @@ class Pace:
         step = self._failures
         self._failures += 1
         pause = self._chance.uniform(0.0, LADDER[step]) if step < len(LADDER) else LONGEST
-        self._until = self._now() + max(pause, least)
+        self._until = self._now() + max(pause, least, self._charge)
         return self.left
 
     def succeeded(self) -> None:
         """The next failure is the first one again."""
-        self._failures, self._until = 0, 0.0
+        self._failures, self._until = 0, self._now() + self._charge
+
+    def rest(self) -> None:
+        """The supply may just have been switched on."""
+        self._until = max(self._until, self._now() + self._charge)
 
 
 class Purse:

@@ -52,6 +52,7 @@ class SbdDriver(SbdModem):
     """One modem.  `MovesMessages`, `KnowsTime`, `Rationed` and `Charges`."""
 
     options_type = SbdOptions
+    transports = ("sbd",)
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class SbdDriver(SbdModem):
             compact=True,
         )
         super().__init__(options, context, hints, open_line=open_line, line_opener=line_opener)
-        self._pace = Pace(context.clock.monotonic, chance or random.Random())
+        self._pace = Pace(context.clock.monotonic, chance or random.Random(), options.charge_time)
         mailbox = options.mailbox
         self._purse = Purse(context.memory, f"driver/{context.name}/purse", mailbox.credits_a_day, context.clock)
         self._sessions = SbdSessions(
@@ -112,6 +113,7 @@ class SbdDriver(SbdModem):
         await self._open_port()
         await self._introduce()
         self._inbox.load()
+        self._pace.rest()
         self._sessions.imei = self.identity.imei
         try:
             await self._sessions.settle()
@@ -190,7 +192,9 @@ class SbdDriver(SbdModem):
         return self._status()
 
     def _heard(self, line: str) -> None:
-        if line.startswith("SBDRING"):
+        if line.startswith("HARDWARE FAILURE"):
+            log.error("%s: the modem says %s", self.name, line)
+        elif line.startswith("SBDRING"):
             log.info("%s: a message waits at the gateway", self.name)
             self._note.change(ring=True, begun=self._note.begun)
             self._mail_due.set()

@@ -18,7 +18,9 @@ LINE_LIMIT = 512
 BLOCK_LIMIT = 2000
 """Bytes that `AT+SBDRB` may announce; a 9602 has at most 270, the 9522 1890."""
 _URC_HEADS = ("SBDRING", "+CIEV:", "+AREG:")
-_FAILURES = ("ERROR", "+CME ERROR", "+CMS ERROR", "HARDWARE FAILURE")
+_HARDWARE = "HARDWARE FAILURE"
+"""Said when the modem starts, or instead of an answer: subsystem and number follow."""
+_FAILURES = ("ERROR", "+CME ERROR", "+CMS ERROR", _HARDWARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class SbdEngine:
 
     def _line(self, line: str) -> None:
         command = self._command
-        if line.startswith(_URC_HEADS) and not (command and command.head and line.startswith(command.head)):
+        if self._unasked(line, command):
             self._events.append(Urc(line))
         elif command is None:
             self._stale(line)
@@ -203,6 +205,11 @@ class SbdEngine:
             self._lines.append(line)
             if len(self._lines) > 64:
                 self._stale(self._lines.pop())
+
+    def _unasked(self, line: str, command: Command | None) -> bool:
+        if line.startswith(_HARDWARE):
+            return command is None or not self._in_step
+        return line.startswith(_URC_HEADS) and not (command and command.head and line.startswith(command.head))
 
     def _before_echo(self, line: str, command: Command) -> None:
         if line.endswith(command.text):

@@ -41,8 +41,10 @@ KNOCK_EVERY = 2.0
 # RockBLOCKs hold a charge for some seconds without supply (their super capacitor); less does not start the modem anew.
 DISCHARGE = 10.0
 ASLEEP = 3.0
-# Firmware before this takes part in sessions only when it was asked for the network's time shortly before (SparkFun).
+# Firmware before this takes part in sessions only when it was asked for the network's time shortly before (SparkFun); one
+# of those after it was seen to hang in sessions otherwise (meshsat, on a 9603N).
 NEEDS_TIME_BEFORE = 13_001
+NEEDS_TIME = frozenset({16_005})
 
 
 @dataclass(slots=True)
@@ -88,9 +90,9 @@ class SbdIdentity:
 
     @property
     def needs_time_first(self) -> bool:
-        """Whether its firmware is so old that `AT-MSSTM` has to come before a session."""
+        """Whether `AT-MSSTM` has to come before a session with its firmware."""
         found = re.search(r"TA(\d{5})", self.firmware)
-        return found is not None and int(found.group(1)) < NEEDS_TIME_BEFORE
+        return found is not None and (int(found[1]) < NEEDS_TIME_BEFORE or int(found[1]) in NEEDS_TIME)
 
 
 class SbdModem(SatelliteRadio, ABC):
@@ -159,19 +161,21 @@ class SbdModem(SatelliteRadio, ABC):
         await self._console.run(Command(f"AT+SBDMTA={int(self.options.ring_alerts)}"))
         with contextlib.suppress(CommandFailed):  # firmware without it is asked for the signal instead
             await self._console.run(Command("AT+CIER=1,1,1,0"))
-        with contextlib.suppress(
-            CommandFailed
-        ):  # the gateway rings for modems that are registered; a session does that too
-            await self._console.run(Command(f"AT+SBDAREG={int(self.options.ring_alerts)}"))
-        answers = {}
-        for verb in ("GSN", "CGMM", "CGMR"):
-            with contextlib.suppress(CommandFailed):
-                answers[verb] = " ".join((await self._console.run(Command(f"AT+{verb}"))).lines)
-        digits = re.search(r"\d{15}", answers.get("GSN", ""))
+        with contextlib.suppress(CommandFailed):
+            await self._console.run(Command(f"AT+SBDAREG={int(self.options.auto_register)}"))
+        serial = await self._said("AT+GSN") or await self._said("AT+CGSN")
+        model, firmware = await self._said("AT+CGMM"), await self._said("AT+CGMR")
+        digits = re.search(r"\d{15}", serial)
         if digits is None:
-            said = answers.get("CGMM") or answers.get("GSN") or "nothing"
+            said = model or serial or "nothing"
             raise WrongRadio(f"{self.name}: no IMEI; the modem calls itself {said!r}: this driver knows Iridium 960x")
-        self.identity = SbdIdentity(digits.group(), answers.get("CGMM", ""), answers.get("CGMR", ""))
+        self.identity = SbdIdentity(digits.group(), model, firmware)
+
+    async def _said(self, command: str) -> str:
+        """What it answers in words; empty where it refuses."""
+        with contextlib.suppress(CommandFailed):
+            return " ".join((await self._console.run(Command(command))).lines)
+        return ""
 
     # --- what the modem tells -----------------------------------------------------------------------------------------
 

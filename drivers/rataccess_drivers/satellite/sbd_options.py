@@ -36,7 +36,10 @@ class SbdOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Its serial port; see `rataccess.bus` for the forms."""
     baudrate: Annotated[int, Meta(ge=600, le=115_200)] = 19_200
     ring_alerts: bool = True
-    """Whether the modem tells of messages that wait for it, and is registered for that."""
+    """Whether the modem tells of messages that wait for it.  The network calls it where it last had a session."""
+    auto_register: bool = False
+    """Whether the modem registers by itself when it has moved far, so that it is called there.  That is a session each
+    time, which costs what the contract says and which nobody here is told of, so no budget counts it."""
     least_bars: Annotated[int, Meta(ge=1, le=5)] = 2
     """Signal, 0 to 5, below which no session is begun; Iridium's users are told to have 2 (SparkFun's guide)."""
     sky_timeout: Annotated[float, Meta(gt=0, le=3_600)] = 600.0
@@ -45,6 +48,9 @@ class SbdOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The link stays up so long without any satellite: between two of them, and under a bridge."""
     session_timeout: Annotated[float, Meta(ge=30, le=900)] = 300.0
     """A session without a result after so long means that the modem hangs; SparkFun's driver gives it 300 s."""
+    charge_time: Annotated[float, Meta(ge=0, le=600)] = 0.0
+    """Seconds between two sessions, and after opening, in which a weak supply charges the super capacitor: 30 where a USB
+    port is all there is (SparkFun's guide).  Without it such a modem loses its power in a session, and the message."""
     ready_timeout: Annotated[float, Meta(gt=0, le=240)] = 20.0
     """How long a modem may take to answer after its port was opened or its supply switched on."""
     trust_momsn: bool = True
