@@ -96,7 +96,7 @@ class LinkAdrReq(Command):
     """15: keep."""
     ch_mask: int = bits(16)
     nb_trans: int = bits(4)
-    """0: keep."""
+    """0: the default, which is 1."""
     ch_mask_cntl: int = bits(3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -12,7 +13,14 @@ from rataccess.driver import Forgetful
 from rataccess.errors import DiskFull, KeyStoreError, NotNow, PacketTooLarge, SequenceExhausted, TransportBroken
 from rataccess.lorawan import crypto
 from rataccess.lorawan.addresses import gps_time
-from rataccess.lorawan.commands import DeviceTimeAns, DeviceTimeReq, DutyCycleReq, LinkCheckAns, RxTimingSetupReq
+from rataccess.lorawan.commands import (
+    DeviceTimeAns,
+    DeviceTimeReq,
+    DutyCycleReq,
+    LinkAdrReq,
+    LinkCheckAns,
+    RxTimingSetupReq,
+)
 from rataccess.lorawan.frame import JoinAccept, encode_frequencies, encode_masks
 from rataccess.lorawan.regions import AU915, EU868, REGIONS, US915, Region
 from rataccess_drivers.lora.mac import Done, Listen, Received
@@ -251,20 +259,54 @@ def test_keys_are_in_no_text() -> None:
 # --- confirmed, repeated, acknowledged --------------------------------------------------------------------------------
 
 
-def test_confirmed_uplink_is_repeated_with_the_same_counter() -> None:
+def test_an_unanswered_confirmed_uplink_goes_again_with_the_next_counter() -> None:
+    """Clauses 4.3.1.3 and figure 9: NbTrans copies of a frame, and then the payload in another; more copies are dropped."""
     bench = joined()
     done = bench.send(b"alarm", confirmed=True)
-    assert done == Done(fcnt=0)
-    frames = bench.network.heard[1:]
-    assert len(frames) == 4
-    assert len(set(frames)) == 1
+    assert done == Done(fcnt=3)
+    assert [each.fcnt for each in bench.network.uplinks] == [0, 1, 2, 3]
+    assert {each.payload for each in bench.network.uplinks} == {b"alarm"}
     gaps = [
         later.at - earlier.at - earlier.action.airtime
         for earlier, later in zip(bench.sent[1:], bench.sent[2:], strict=False)
     ]
     assert all(2.0 + 1.0 <= gap <= 2.0 + 3.2 for gap in gaps), "1 to 3 s after RX2"
+    ended = bench.sent[-1].at + bench.sent[-1].action.airtime
+    with pytest.raises(NotNow):
+        bench.mac.send(bench.clock.now, 2, b"next")
     bench.send(b"next")
-    assert bench.last.fcnt == 1
+    assert bench.last.fcnt == 4
+    assert bench.sent[-1].at - ended >= 2.0 + 1.0, "RETRANSMIT_TIMEOUT is before any new uplink"
+
+
+def test_nb_trans_copies_come_before_another_counter() -> None:
+    bench = joined()
+    bench.order(LinkAdrReq(tx_power=0, data_rate=5, ch_mask=0b111, nb_trans=3))
+    bench.send(b"alarm", confirmed=True)
+    assert [each.fcnt for each in bench.network.uplinks] == [0, 1, 1, 1, 2]
+    heard = bench.network.heard
+    assert heard[-4] == heard[-3] == heard[-2] != heard[-1]
+
+
+def test_a_repetition_in_another_frame_is_reserved_and_fits() -> None:
+    """Its counter is on disk before it is used; where the answers that it must carry leave no room it is given up."""
+    bench = joined(attempts=70)
+    bench.clock.now += 3600
+    bench.mac.settings = replace(bench.mac.settings, patience=1e9)
+    bench.send(b"alarm", confirmed=True)
+    assert bench.mac.session is not None
+    assert bench.mac.session.fcnt_up_limit >= bench.mac.next_fcnt == 70
+    tight = joined(data_rate=5)
+    tight.order(LinkAdrReq(tx_power=0, data_rate=1, ch_mask=0b111))
+    tight.send(b"answers it")
+    full = tight.mac.room
+    tight.clock.now += tight.mac.wait(tight.clock.now, full)
+    action = tight.step(tight.mac.send(tight.clock.now, 2, bytes(full), confirmed=True))
+    tight.mac.ask_time()
+    tight.mac.ask_link()
+    done = tight.run(action)
+    assert done == Done(fcnt=2)
+    assert len(tight.network.uplinks) == 3
 
 
 def test_confirmed_uplink_acknowledged() -> None:
@@ -284,7 +326,7 @@ def test_a_downlink_without_ack_does_not_acknowledge() -> None:
     )
     assert not done.acknowledged
     assert done.received == (Received(2, b"first"),)
-    assert len(bench.network.heard) == 1 + 4
+    assert len(bench.network.heard) == 1 + 1, "any downlink ends the repetitions (clauses 4.3.1.3 and 5.2)"
 
 
 def test_confirmed_downlink_is_acknowledged_with_the_next_uplink_only() -> None:
@@ -366,6 +408,7 @@ def test_repetitions_end_where_the_duty_cycle_does() -> None:
     bench.send(bytes(51))
     for _ in range(3):
         done = bench.run(bench.mac.send(bench.clock.now, 2, bytes(51), confirmed=True))
+        bench.clock.now += 3
     assert not done.acknowledged
     assert len(bench.network.heard) == 1 + 1 + 4 + 4 + 3, "the last one is given up rather than sent an hour later"
     assert bench.mac.state is State.IDLE
@@ -378,7 +421,7 @@ def test_repetitions_keep_the_networks_silence() -> None:
     bench.clock.now += 60
     bench.send(b"x", confirmed=True)
     last = bench.sent[-4:]
-    assert len({each.action.data for each in last}) == 1
+    assert len({bench.network.uplinks[-at].payload for at in range(1, 5)}) == 1
     for earlier, later in pairwise(last):
         assert later.at - earlier.at >= earlier.action.airtime * 16
 

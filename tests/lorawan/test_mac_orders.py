@@ -108,20 +108,28 @@ def test_link_adr_of_two_blocks() -> None:
 
 
 def test_without_adr_only_channels_are_the_networks() -> None:
+    """Each part is accepted or refused by itself then: an acceptance of what is not done would mislead the network."""
     bench = joined(adr=False, data_rate=3)
     bench.order(LinkAdrReq(tx_power=7, data_rate=0, ch_mask=0b1, nb_trans=3))
-    assert (session(bench).dr, session(bench).tx_power, session(bench).nb_trans) == (3, 0, 3)
+    assert (session(bench).dr, session(bench).tx_power, session(bench).nb_trans) == (3, 0, 1)
     assert session(bench).enabled == frozenset({0})
-    assert answers(bench) == [LinkAdrAns(True, True, True)]
+    assert answers(bench) == [LinkAdrAns(True, False, False)]
     assert not bench.last.adr
+    bench.order(LinkAdrReq(tx_power=0, data_rate=3, ch_mask=0b10))
+    assert answers(bench) == [LinkAdrAns(True, True, True)], "what is so already is accepted"
+    bench.order(LinkAdrReq(tx_power=15, data_rate=15, ch_mask=0b1000))
+    assert answers(bench) == [LinkAdrAns(False, True, True)]
+    assert session(bench).enabled == frozenset({1})
 
 
 def test_keep_means_keep() -> None:
     bench = joined(data_rate=5)
     bench.order(LinkAdrReq(tx_power=2, data_rate=15, ch_mask=0b111, nb_trans=0))
     assert (session(bench).dr, session(bench).tx_power, session(bench).nb_trans) == (5, 2, 1)
-    bench.order(LinkAdrReq(tx_power=15, data_rate=1, ch_mask=0b111))
-    assert (session(bench).dr, session(bench).tx_power) == (1, 2)
+    bench.order(LinkAdrReq(tx_power=15, data_rate=1, ch_mask=0b111, nb_trans=3))
+    assert (session(bench).dr, session(bench).tx_power, session(bench).nb_trans) == (1, 2, 3)
+    bench.order(LinkAdrReq(tx_power=15, data_rate=1, ch_mask=0b111, nb_trans=0))
+    assert session(bench).nb_trans == 1, "0 is the default, not the last one (clause 5.2)"
 
 
 # --- the others -------------------------------------------------------------------------------------------------------
@@ -146,8 +154,8 @@ def test_rx_param_setup() -> None:
 
 def test_sticky_answers_are_repeated_until_a_downlink() -> None:
     bench = joined()
-    bench.order(RxTimingSetupReq(delay=4), DevStatusReq())
-    assert answers(bench) == [RxTimingSetupAns(), DevStatusAns(battery=0, margin=5)]
+    bench.order(DevStatusReq(), RxTimingSetupReq(delay=4), DutyCycleReq(0))
+    assert answers(bench) == [DevStatusAns(battery=0, margin=5), RxTimingSetupAns(), DutyCycleAns()], "in order"
     assert answers(bench) == [RxTimingSetupAns()]
     bench.restart()
     assert answers(bench) == [RxTimingSetupAns()]
@@ -159,7 +167,8 @@ def test_sticky_answers_are_repeated_until_a_downlink() -> None:
     assert bench.mac.room == room + 1
 
 
-def test_answers_that_do_not_fit_wait() -> None:
+def test_answers_that_do_not_fit_are_cut_off() -> None:
+    """Chapter 5: all answers go in one frame, which ends with the last that fits; the network asks again."""
     bench = joined()
     frequencies = [867_100_000 + 200_000 * each for each in range(5)]
     bench.order(*[NewChannelReq(3 + at, each, 0, 5) for at, each in enumerate(frequencies[:2])])
@@ -169,7 +178,17 @@ def test_answers_that_do_not_fit_wait() -> None:
     assert first == [*[DlChannelAns(True, True)] * 3, *[DevStatusAns(0, 5)] * 3]
     assert second == [DlChannelAns(True, True)] * 3
     bench.order(*[DevStatusReq()] * 7)
-    assert [len(answers(bench)) for _ in range(3)] == [5, 2, 0], "of three octets each"
+    assert [len(answers(bench)) for _ in range(2)] == [5, 0], "of three octets each"
+
+
+def test_answers_never_fill_more_than_the_data_rate_carries() -> None:
+    """US915 DR0 takes 11 octets, FOpts 15: a frame with all answers could never be sent, nor any after it."""
+    bench = joined(US915, data_rate=0, min_data_rate=0)
+    bench.order(*[DevStatusReq()] * 5)
+    assert bench.mac.room == 2
+    bench.send(b"", port=None)
+    assert len(bench.last.fopts) == 9
+    assert bench.mac.room == 11
 
 
 def test_new_channel() -> None:
@@ -249,6 +268,9 @@ def test_duty_cycle_of_the_network() -> None:
         bench.mac.send(bench.clock.now, 2, b"x")
     bench.clock.now += airtime * 127
     bench.order(DutyCycleReq(max_dcycle=0))
+    bench.mac.send(bench.clock.now, 2, b"at once")
+    bench.mac.abandon()
+    bench.restart()
     bench.send(b"x")
     bench.mac.send(bench.clock.now, 2, b"x")
 

@@ -16,18 +16,17 @@ from rataccess.lorawan import crypto
 from rataccess.lorawan.addresses import utc_of_gps
 from rataccess.lorawan.airtime import Modulation
 from rataccess.lorawan.commands import DeviceTimeReq, LinkCheckAns, LinkCheckReq
-from rataccess.lorawan.frame import OVERHEAD, JoinRequest, Uplink, encode
-from rataccess.lorawan.regions import DWELL_LIMIT
+from rataccess.lorawan.frame import OVERHEAD, JoinRequest, encode
 from rataccess.objects import Memory
 from rataccess_drivers.lora.mac import adr
 from rataccess_drivers.lora.mac.accepting import begin_session, default_channels, read_downlink, read_join_accept
 from rataccess_drivers.lora.mac.actions import Action, Done, Listen, Pause, Received, Transmit
 from rataccess_drivers.lora.mac.counters import LAST_FCNT, reserve
-from rataccess_drivers.lora.mac.exchange import Exchange, State
+from rataccess_drivers.lora.mac.exchange import Exchange, State, sealed
 from rataccess_drivers.lora.mac.joining import Joining
 from rataccess_drivers.lora.mac.options import Waiting, sticky_part
 from rataccess_drivers.lora.mac.orders import Obeyed, Surroundings, obey
-from rataccess_drivers.lora.mac.radiate import Airtime, Choice, Hopper, data_rate_now, join_channels, power
+from rataccess_drivers.lora.mac.radiate import Airtime, Hopper, data_rate_now, join_channels, power, silence
 from rataccess_drivers.lora.mac.session import Session, SessionFile
 from rataccess_drivers.lora.mac.settings import MacSettings
 from rataccess_drivers.lora.mac.windows import window
@@ -36,7 +35,8 @@ log = logging.getLogger("rataccess.lorawan")
 
 JOIN_REQUEST_SIZE = 23
 RETRANSMIT = (1.0, 3.0)
-"""Seconds after RX2 before a frame is sent again (RETRANSMIT_TIMEOUT, RP002-1.0.3: 2 s, give or take 1)."""
+"""Seconds after RX2 before anything is sent again, where an acknowledgement was waited for (RETRANSMIT_TIMEOUT,
+RP002-1.0.3: 2 s, give or take 1)."""
 LAST_APPLICATION_PORT = 223
 
 
@@ -115,9 +115,12 @@ class Mac:
     @property
     def room(self) -> int:
         """Octets of payload that the next uplink can carry, MAC answers and questions that go with it taken off."""
+        return self._most - len(self._waiting.options(self._session, self._most).fopts)
+
+    @property
+    def _most(self) -> int:
         dwell = self._region.uplink_dwell if self._session is None else self._session.uplink_dwell
-        taken = len(self._waiting.options(self._session).fopts)
-        return self._region.max_payload(self.data_rate, dwell=dwell) - taken
+        return self._region.max_payload(self.data_rate, dwell=dwell)
 
     def wait(self, now: float, size: int) -> float:
         """Seconds until `size` octets of payload may be sent; 0 for now."""
@@ -125,7 +128,7 @@ class Mac:
         if session is None:
             return 0.0
         dr = self.data_rate
-        seconds = self._region.data_rates[dr].time_on_air(OVERHEAD + size)
+        seconds = self.modulation.time_on_air(OVERHEAD + size)
         return max(0.0, self._quiet_until - now, self._hopper.wait(session.channels_for(self._region, dr), seconds))
 
     @property
@@ -176,7 +179,7 @@ class Mac:
         nonce = self._joining.take(now, seconds)
         request = JoinRequest(settings.join_eui, settings.dev_eui, nonce)
         frame = encode(crypto.seal_join_request(settings.app_key, request))
-        return self._begin(Exchange(frame, choice, left=0, dev_nonce=nonce))
+        return self._begin(Exchange(frame, choice, dev_nonce=nonce))
 
     def send(self, now: float, port: int | None, payload: bytes = b"", *, confirmed: bool = False) -> Transmit:
         """Send `payload` on FPort 1 to 223, or with `None` a frame that only answers the network.
@@ -188,27 +191,26 @@ class Mac:
         session = self._usable_session()
         if port is not None and not 1 <= port <= LAST_APPLICATION_PORT:
             raise FrameError(f"an application's FPort is 1 to {LAST_APPLICATION_PORT}, not {port}")
+        self._check_quiet(now)
+        exchange = self._uplink(session, port, payload, confirmed=confirmed)
+        exchange.left = max(session.nb_trans, self.settings.attempts if confirmed else 1) - 1
+        return self._begin(exchange)
+
+    def _check_quiet(self, now: float) -> None:
+        if now < self._quiet_until:
+            raise NotNow("the network is given time (RETRANSMIT_TIMEOUT, DutyCycleReq)", self._quiet_until - now)
+
+    def _uplink(self, session: Session, port: int | None, payload: bytes, *, confirmed: bool) -> Exchange:
+        """A frame with the next counter, which is taken when it returns, to be sent NbTrans times."""
         if len(payload) > self.room:
             raise PacketTooLarge(len(payload), self.room)
-        if now < self._quiet_until:
-            raise NotNow("the network has asked for silence (DutyCycleReq)", self._quiet_until - now)
-        options = self._waiting.options(session)
-        choice = self._choose(session, self.data_rate, OVERHEAD + len(options.fopts) + len(payload))
-        uplink = Uplink(
-            session.dev_addr,
-            self._next_fcnt,
-            confirmed=confirmed,
-            adr=self.settings.adr,
-            adr_ack_req=self.settings.adr and adr.wants_answer(session),
-            ack=options.ack,
-            fopts=options.fopts,
-            port=port,
-            payload=payload,
-        )
-        frame = encode(crypto.seal(session.keys, uplink))
+        options = self._waiting.options(session, self._most)
+        choice = self._hopper.choose_for(session, self.data_rate, OVERHEAD + len(options.fopts) + len(payload))
+        exchange = Exchange(b"", choice, port=port, payload=payload, confirmed=confirmed, options=options)
+        exchange.fcnt, exchange.copies = self._next_fcnt, session.nb_trans - 1
+        exchange.frame = sealed(session, exchange, adr_on=self.settings.adr)
         self._count_uplink(session)
-        times = max(session.nb_trans, self.settings.attempts if confirmed else 1)
-        return self._begin(Exchange(frame, choice, times - 1, confirmed=confirmed, fcnt=uplink.fcnt, options=options))
+        return exchange
 
     def _usable_session(self) -> Session:
         if self._session is not None and self._next_fcnt > LAST_FCNT:
@@ -241,19 +243,8 @@ class Mac:
         joins = exchange.dev_nonce is not None or session is None
         eirp, index = (self._region.max_eirp, 0) if joins or session is None else (session.max_eirp, session.tx_power)
         self._airtime.spend(choice.frequency, seconds)
-        return Transmit(
-            exchange.frame,
-            choice.frequency,
-            choice.modulation,
-            power(self._region, self.settings, eirp, index),
-            seconds,
-        )
-
-    def _choose(self, session: Session, dr: int, size: int) -> Choice:
-        seconds = self._region.data_rates[dr].time_on_air(size)
-        if self._region.dwell_limited(dr, session.uplink_dwell) and seconds > DWELL_LIMIT:
-            raise PacketTooLarge(size, math.floor(size * DWELL_LIMIT / seconds))
-        return self._hopper.choose(session.channels_for(self._region, dr), dr, size)
+        dbm = power(self._region, self.settings, eirp, index)
+        return Transmit(exchange.frame, choice.frequency, choice.modulation, dbm, seconds)
 
     # --- the exchange goes on -----------------------------------------------------------------------------------------
 
@@ -273,7 +264,7 @@ class Mac:
     def _be_quiet(self, session: Session, exchange: Exchange) -> None:
         """DutyCycleReq (clause 5.3): silence in proportion to the air time, and not forgotten by a restart."""
         if session.max_dcycle:
-            off = exchange.choice.modulation.time_on_air(len(exchange.frame)) * ((1 << session.max_dcycle) - 1)
+            off = silence(session, exchange.choice, len(exchange.frame))
             self._quiet_until = exchange.ended_at + off
             self._session = session.replace(quiet=off)
             self._file.note(self._session)
@@ -307,32 +298,48 @@ class Mac:
         return self._attempt_over(now, exchange)
 
     def resume(self, now: float) -> Action:
-        """The pause is over: the frame goes again, with the same counter, on another channel."""
+        """The pause is over: the payload goes again, on another channel."""
         exchange = self._expect(State.PAUSED)
         session = self._session
-        if session is None:
+        if session is None or self._next_fcnt > LAST_FCNT:
             return self._end(exchange)
         try:
-            if now < self._quiet_until:
-                raise NotNow("the network has asked for silence (DutyCycleReq)", self._quiet_until - now)
-            exchange.choice = self._choose(session, exchange.choice.dr, len(exchange.frame))
-            action = self._transmission(exchange)
+            self._check_quiet(now)
+            action = self._again(session, exchange)
         except NotNow as error:
             if error.retry_after > self.settings.patience:
                 return self._end(exchange)
             return Pause(now + error.retry_after)
-        except StoreError:  # air time that cannot be noted is not used
+        except (StoreError, PacketTooLarge):  # air time that cannot be noted is not used; the data rate has changed
             return self._end(exchange)
-        exchange.left -= 1
         self._state = State.SENDING
         return action
 
+    def _again(self, session: Session, exchange: Exchange) -> Transmit:
+        """The same frame NbTrans times (clause 4.3.1.3), and after that a new one: a network drops further copies."""
+        if exchange.copies > 0:
+            following = exchange
+            exchange.choice = self._hopper.choose_for(session, exchange.choice.dr, len(exchange.frame))
+            exchange.copies -= 1
+        else:
+            following = self._uplink(session, exchange.port, exchange.payload, confirmed=exchange.confirmed)
+            following.left = exchange.left
+        action = self._transmission(following)
+        following.left -= 1
+        self._exchange = following
+        return action
+
     def _attempt_over(self, now: float, exchange: Exchange) -> Action:
-        satisfied = exchange.acknowledged if exchange.confirmed else exchange.heard
-        if satisfied or exchange.left <= 0:
+        """Whatever came down says that the uplink was heard, acknowledged or not: it is not repeated (clause 4.3.1.3)."""
+        if exchange.heard:
             return self._end(exchange)
-        self._state = State.PAUSED
-        return Pause(now + self._random.uniform(*RETRANSMIT))
+        again_at = now + self._random.uniform(*RETRANSMIT)
+        if exchange.left > 0:
+            self._state = State.PAUSED
+            return Pause(again_at)
+        if exchange.confirmed:
+            self._quiet_until = max(self._quiet_until, again_at)
+        return self._end(exchange)
 
     def _end(self, exchange: Exchange, *, joined: bool = False) -> Done:
         self._exchange, self._state = None, State.IDLE
@@ -350,6 +357,7 @@ class Mac:
         self._joining.accepted(accept.join_nonce)  # first: else a replay could pass for an answer
         self._file.write(session)
         self._session, self._next_fcnt = session, 0
+        self._quiet_until = -math.inf
         self._waiting.forget()
         self.more_waits = False
         return self._end(exchange, joined=True)
@@ -360,10 +368,13 @@ class Mac:
         heard = read_downlink(self._session, data)
         frame = heard.frame
         listened = self._session.replace(fcnt_down=frame.fcnt, adr_ack_cnt=0, sticky=b"")
-        obeyed = obey(listened, heard.commands, Surroundings(self._region, self.settings.adr, snr, self.battery))
-        session = obeyed.session.replace(sticky=sticky_part(obeyed.answers))
+        where = Surroundings(self._region, self.settings.adr, exchange.choice.dr, snr, self.battery)
+        obeyed = obey(listened, heard.commands, where)
+        still = silence(obeyed.session, exchange.choice, len(exchange.frame))
+        session = obeyed.session.replace(sticky=sticky_part(obeyed.answers), quiet=min(listened.quiet, still))
         self._file.write(session)  # before anything of the frame has an effect
         self._session = session
+        self._quiet_until = min(self._quiet_until, exchange.ended_at + still)  # a limit that was lifted is over
         self._waiting.answer(obeyed.answers)
         self._waiting.ack_due |= frame.confirmed
         self.more_waits = frame.fpending

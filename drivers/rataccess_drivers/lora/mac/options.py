@@ -1,7 +1,7 @@
 """What travels besides the payload: answers to MAC commands, the device's own questions, the acknowledgement.
 
-Rules of this file: bookkeeping of what waits for the next uplink; sticky answers are the session's.  Source: LoRaWAN L2
-1.0.4, clauses 4.3.1.2 (acknowledgement), 4.3.1.6 (FOpts) and chapter 5.
+Rules of this file: bookkeeping of what waits for the next uplink; what outlives the process is the session's.  Source:
+LoRaWAN L2 1.0.4, clauses 4.3.1.2 (acknowledgement), 4.3.1.6 (FOpts) and chapter 5.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class Options:
 
     fopts: bytes = b""
     ack: bool = False
-    answers: int = 0
-    """How many of those that are sent once are in it."""
     asked: tuple[Command, ...] = ()
 
 
@@ -38,22 +36,22 @@ class Waiting:
 
     def __init__(self) -> None:
         self.answers: list[Command] = []
+        """To the last downlink, in its order."""
         self.questions: list[Command] = []
         self.ack_due = False
 
-    def options(self, session: Session | None) -> Options:
-        """As much of it as fits, in order: sticky answers, others, questions."""
-        sticky = decode_commands(session.sticky, uplink=True) if session else []
-        repeated = [each for each in sticky if not isinstance(each, Unknown)]
-        everything = [*repeated, *self.answers, *self.questions]
-        fit = everything[: fitting(everything, MAX_FOPTS)]
-        once = max(0, min(len(fit) - len(repeated), len(self.answers)))
-        asked = tuple(fit[len(repeated) + once :])
-        return Options(encode_commands(fit), self.ack_due, once, asked)
+    def options(self, session: Session | None, room: int) -> Options:
+        """As much of it as `room` octets and FOpts take, from the first: answers in the order of what they answer (chapter
+        5), or where those have left already the sticky ones among them; then questions.
+        """
+        answers = self.answers or _sticky_answers(session)
+        everything = [*answers, *self.questions]
+        fit = everything[: fitting(everything, min(room, MAX_FOPTS))]
+        return Options(encode_commands(fit), self.ack_due, tuple(fit[len(answers) :]))
 
     def sent(self, options: Options) -> None:
-        """They have left."""
-        del self.answers[: options.answers]
+        """They have left.  Answers for which there was no room are given up: the network asks again (chapter 5)."""
+        self.answers.clear()
         self.questions = [each for each in self.questions if each not in options.asked]
         if options.ack:
             self.ack_due = False
@@ -64,13 +62,18 @@ class Waiting:
             self.questions.append(question)
 
     def answer(self, answers: Iterable[Command]) -> None:
-        """Have these sent, but for the sticky ones, which are the session's."""
-        self.answers += [each for each in answers if not isinstance(each, STICKY)]
+        """Have these sent; the sticky ones among them are the session's too."""
+        self.answers = list(answers)
 
     def forget(self) -> None:
         """Another session: nothing of the old one is owed."""
         self.answers.clear()
         self.ack_due = False
+
+
+def _sticky_answers(session: Session | None) -> list[Command]:
+    found = decode_commands(session.sticky, uplink=True) if session else []
+    return [each for each in found if not isinstance(each, Unknown)]
 
 
 def sticky_part(answers: Iterable[Command]) -> bytes:

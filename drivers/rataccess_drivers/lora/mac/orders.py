@@ -25,6 +25,8 @@ class Surroundings:
 
     region: Region
     adr: bool
+    dr: int
+    """Data rate of the uplink that the downlink came after."""
     snr: float
     """dB, of the downlink."""
     battery: int = 0
@@ -104,14 +106,14 @@ def _link_adr(state: Obeyed, block: Sequence[mac.LinkAdrReq]) -> Obeyed:
     for each in block:
         if mask is not None:
             mask = region.masked(mask, frozenset(channels), each.ch_mask, each.ch_mask_cntl)
-    keeps_rate = last.data_rate == KEEP or not state.where.adr
-    keeps_power = last.tx_power == KEEP or not state.where.adr
-    dr = session.dr if keeps_rate else last.data_rate
     rates = usable_data_rates(region, channels, mask or session.enabled, session.uplink_dwell)
+    if not state.where.adr:
+        return _channels_only(state, block, mask if rates else None)
+    dr = session.dr if last.data_rate == KEEP else last.data_rate
     answer = mac.LinkAdrAns(
         channel_mask_ack=bool(mask),
         data_rate_ack=dr in rates,
-        power_ack=keeps_power or last.tx_power <= region.last_power,
+        power_ack=last.tx_power == KEEP or last.tx_power <= region.last_power,
     )
     answers = [answer] * len(block)
     if not (answer.channel_mask_ack and answer.data_rate_ack and answer.power_ack):
@@ -120,9 +122,20 @@ def _link_adr(state: Obeyed, block: Sequence[mac.LinkAdrReq]) -> Obeyed:
         *answers,
         enabled=mask,
         dr=dr,
-        tx_power=session.tx_power if keeps_power else last.tx_power,
-        nb_trans=last.nb_trans or session.nb_trans,
+        tx_power=session.tx_power if last.tx_power == KEEP else last.tx_power,
+        nb_trans=last.nb_trans or 1,  # 0: the default (clause 5.2)
     )
+
+
+def _channels_only(state: Obeyed, block: Sequence[mac.LinkAdrReq], mask: frozenset[int] | None) -> Obeyed:
+    """Without ADR each part is accepted or refused by itself: channels are the network's, the rest stays as it is."""
+    session, last = state.session, block[-1]
+    answer = mac.LinkAdrAns(
+        channel_mask_ack=bool(mask),
+        data_rate_ack=last.data_rate in (KEEP, session.dr, state.where.dr),
+        power_ack=last.tx_power in (KEEP, session.tx_power),
+    )
+    return state.answer(*[answer] * len(block), **({"enabled": mask} if mask else {}))
 
 
 def _rx_param(state: Obeyed, command: mac.RxParamSetupReq) -> Obeyed:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from rataccess.errors import NotNow
+from rataccess.errors import NotNow, PacketTooLarge
 from rataccess.lorawan.airtime import Modulation
-from rataccess.lorawan.regions import Region
+from rataccess.lorawan.regions import DWELL_LIMIT, Region
 from rataccess_drivers.lora.mac.session import LiveChannel, Session
 from rataccess_drivers.lora.mac.settings import MacSettings
 
@@ -55,6 +55,13 @@ class Hopper:
         """Seconds until one of `channels` may carry `seconds`."""
         return min((self._airtime.wait(each.frequency, seconds) for each in channels.values()), default=math.inf)
 
+    def choose_for(self, session: Session, dr: int, size: int) -> Choice:
+        """A channel of the session's for `size` octets now; raises `PacketTooLarge` (dwell time) or as `choose`."""
+        seconds = self._region.data_rates[dr].time_on_air(size)
+        if self._region.dwell_limited(dr, session.uplink_dwell) and seconds > DWELL_LIMIT:
+            raise PacketTooLarge(size, math.floor(size * DWELL_LIMIT / seconds))
+        return self.choose(session.channels_for(self._region, dr), dr, size)
+
     def choose(self, channels: Mapping[int, LiveChannel], dr: int, size: int) -> Choice:
         """A channel for `size` octets now; raises `NotNow` where the duty cycle leaves none."""
         modulation = self._region.data_rates[dr]
@@ -78,6 +85,11 @@ def data_rate_now(session: Session, settings: MacSettings) -> int:
     rates = session.data_rates(settings.region)
     wanted = max(session.dr, settings.slowest(dwell=session.uplink_dwell))
     return min((each for each in rates if each >= wanted), default=rates[-1])
+
+
+def silence(session: Session, choice: Choice, size: int) -> float:
+    """Seconds after an uplink of `size` octets in which DutyCycleReq has the device say nothing (clause 5.3)."""
+    return choice.modulation.time_on_air(size) * ((1 << session.max_dcycle) - 1)
 
 
 def power(region: Region, settings: MacSettings, max_eirp: int, index: int) -> int:

@@ -42,7 +42,7 @@ class MacSettings:
     min_data_rate: int | None = None
     """Never send data slower than this; `None`: the slowest that carries `ROOM_WANTED` bytes."""
     attempts: int = 4
-    """Transmissions of a confirmed uplink at most, where the network asks for fewer."""
+    """Transmissions of a confirmed payload at most, where the network asks for fewer."""
     patience: float = 30.0
     """Seconds that a further transmission may wait for the duty cycle before it is given up."""
     antenna_gain: float = 0.0
