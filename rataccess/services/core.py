@@ -67,6 +67,8 @@ class ServiceCore:
         self.store = store
         self._tally = Tally(store)
         self.counters = self._tally.counters
+        self.refused = 0
+        """Batches that the store refused."""
         self.on_calls: Callable[[], None] | None = None
         """Called after each commit that brought calls."""
         self.on_records: Callable[[], None] | None = None
@@ -102,7 +104,7 @@ class ServiceCore:
         Raises `StoreCorrupt`.  Any other failure of the store loses the batch, which the devices send again.
         """
         if self._clock.monotonic() < self._away_until:
-            self.count("batches that the store refused")
+            self._refuse()
             return []
         try:
             self._sessions.look_around()
@@ -114,7 +116,7 @@ class ServiceCore:
                 return self._one_by_one(datagrams)  # the store refuses something, and perhaps not all
             if isinstance(error, StoreUnreachable):
                 self._away_until = self._clock.monotonic() + _AWAY_FOR
-            self.count("batches that the store refused")
+            self._refuse()
             logger.warning("a batch of %d datagrams was not kept: %s", len(datagrams), error)
             return []
         except Exception:
@@ -123,6 +125,10 @@ class ServiceCore:
                 logger.exception("a datagram of %d bytes met a defect and was dropped", len(datagrams[0][0]))
                 return []
             return self._one_by_one(datagrams)
+
+    def _refuse(self) -> None:
+        self.refused += 1
+        self.count("batches that the store refused")
 
     def _one_by_one(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
         return [answer for datagram in datagrams for answer in self.process([datagram])]

@@ -123,13 +123,18 @@ class Server:
         """Have what is for an `Airway` of the way `name` given to `send`, in the event loop; that never blocks or raises."""
         self._ways[name] = send
 
-    def heard(self, batch: Sequence[tuple[bytes, Airway]]) -> None:
+    def heard(self, batch: Sequence[tuple[bytes, Airway]]) -> bool:
         """Take packets in compact form that came by a way in (in the event loop); answers go to that way's `send`.
 
-        What comes while the server is not open is dropped.
+        `False` where they were not taken, for the store is away or the server is not open: they should come again, where the
+        way has a means to say so.
         """
-        if self._socket is not None and batch:
+        if self._socket is None:
+            return False
+        before = self._core.refused
+        if batch:
             self._guarded(lambda: self._take(list(batch)))
+        return self._core.refused == before
 
     # --- datagrams ------------------------------------------------------------------------------------------------------
 

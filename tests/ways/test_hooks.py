@@ -101,6 +101,21 @@ async def test_whatever_is_posted_is_answered_alike(tmp_path: Path) -> None:
         assert running.rows() == []
 
 
+async def test_what_the_store_cannot_keep_is_to_be_posted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = WaysWorld(tmp_path, ROCKBLOCK)
+    device = world.add()
+    async with world.running() as running:
+        data, _ = record(device, 1)
+        with running.store_away(monkeypatch):
+            assert await post(running, "rock", data=form(data)) == 503  # it was paid for
+            assert await post(running, "rock", data=form(data)) == 503
+            assert await post(running, "rock", data=form(data, imei="1")) == 200
+        assert await post(running, "rock", data=form(data)) == 200
+        assert running.rows() == [(1, "readings", "sbd")]
+
+
 async def test_strangers_find_nothing(tmp_path: Path) -> None:
     world = WaysWorld(tmp_path, ROCKBLOCK + 'allowed = ["192.0.2.1"]\n')
     async with world.running() as running:
@@ -186,9 +201,9 @@ async def test_cloudloops_posts_are_taken_and_answered_by_its_calls(
             way = running.way("cloud")
             to_core = way._heard
 
-            def hear(batch: Any) -> None:
+            def hear(batch: Any) -> Any:
                 heard.extend(airway for _, airway in batch)
-                to_core(batch)
+                return to_core(batch)
 
             way._heard = hear
             assert await post(running, "cloud", content=json.dumps(lingo(record(device, 1)[0], kind))) == 200

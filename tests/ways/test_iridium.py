@@ -100,6 +100,21 @@ async def test_what_is_no_message_gets_no_more_than_a_no(tmp_path: Path, spoilt:
         assert "packets that came by a way in" not in running.counters
 
 
+@pytest.mark.parametrize("confirm", ["true", "false"])
+async def test_what_the_store_cannot_keep_is_to_be_delivered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confirm: str
+) -> None:
+    world = WaysWorld(tmp_path, SKY + f"confirm = {confirm}\n")
+    device = world.add()
+    async with world.running() as running:
+        data, _ = record(device, 1)
+        with running.store_away(monkeypatch), contextlib.suppress(ConnectionResetError):
+            assert await deliver(running, mo(data)) == b"\x01\x00\x04\x05\x00\x01\x00"
+            assert confirm == "true"  # or it ends with a reset
+        await deliver(running, mo(data))
+        assert running.rows() == [(1, "readings", "sbd")]
+
+
 async def test_no_confirmation_where_none_was_agreed(tmp_path: Path) -> None:
     world = WaysWorld(tmp_path, SKY)
     device = world.add()

@@ -205,6 +205,16 @@ async def test_nothing_joins_while_the_store_is_away(tmp_path: Path, monkeypatch
         assert (await made.join()).ok
 
 
+async def test_what_could_not_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        made.heard.away = True
+        asyncio.get_running_loop().call_later(5.0, setattr, made.heard, "away", False)
+        finished = await made.send(b"\x20", confirmed=True)
+        assert finished.ok
+        assert finished.attempts > 1
+        assert [data for data, _ in made.heard.packets] == [b"\x20"]
+
+
 async def test_only_gateways_that_are_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with farm(tmp_path, monkeypatch, joined=False, gateways=1) as made:
         assert made.gateways[0].counts["pull_acks"] == 1

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from rataccess.errors import StoreUnreachable
 from rataccess.objects import Service
 from rataccess.security import RequestIdentity
 from rataccess.services import provisioning, settings
@@ -67,6 +70,18 @@ class RunningWorld:
     def counters(self) -> dict[str, int]:
         return dict(self.core.counters)
 
+    @contextlib.contextmanager
+    def store_away(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """The store cannot be reached meanwhile."""
+
+        def broken() -> Any:
+            raise StoreUnreachable("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(self.core.store, "transaction", broken)
+            yield
+        self.world.clock.passed += 2
+
     def rows(self, columns: str = "number, queue, link") -> list[tuple[object, ...]]:
         return self.core.store.execute(f"SELECT {columns} FROM records ORDER BY 1")
 
@@ -101,9 +116,14 @@ class HeardBy:
     def __init__(self) -> None:
         self.packets: list[tuple[bytes, Airway]] = []
         self.answer: Callable[[bytes, Airway], None] | None = None
+        self.away = False
+        """Whether nothing can be kept."""
 
-    def __call__(self, batch: Any) -> None:
+    def __call__(self, batch: Any) -> bool:
+        if self.away:
+            return False
         for data, airway in batch:
             self.packets.append((data, airway))
             if self.answer is not None:
                 self.answer(data, airway)
+        return True

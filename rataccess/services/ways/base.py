@@ -25,8 +25,9 @@ from rataccess.services.storethread import StoreAccess
 
 logger = logging.getLogger("rataccess.services.ways")
 
-Heard = Callable[[Sequence[tuple[bytes, Airway]]], None]
-"""What packets are given to, on the event loop: they are taken, or dropped for good, when it returns."""
+Heard = Callable[[Sequence[tuple[bytes, Airway]]], bool | None]
+"""What packets are given to, on the event loop: they are taken, or dropped for good, when it returns.  `False`: they could
+not be kept now, and should come again."""
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a way that broke is begun again; doubled each time."""
@@ -126,10 +127,10 @@ class WayIn(ABC):
             self._warned[text] = now
             logger.log(level, text, self.name, *arguments, exc_info=error)
 
-    def _hear(self, data: bytes, airway: Airway) -> None:
-        """Hand one packet to the service."""
+    def _hear(self, data: bytes, airway: Airway) -> bool:
+        """Hand one packet to the service; whether it is done with: where not, it should come again."""
         self._count("packets that came by a way in")
-        self._heard([(data, airway)])
+        return self._heard([(data, airway)]) is not False
 
     # --- running ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Rules of this file: what the kinds have in common: listening, limits, waiting, the requests' outcome.  Whatever is posted to
 the right path is answered 200 at once and with nothing: a provider tries again for hours what is not, and a stranger learns
-nothing by it.
+nothing by it.  Only what the store cannot keep now is answered 503, so that it comes again: it has been paid for.
 """
 
 from __future__ import annotations
@@ -132,25 +132,27 @@ class HookWay(WayForBoth):
             await _answer(send, 405)
         else:
             body = await _body(receive)
-            if body is not None:
-                self._take(body, _content_type(scope["headers"]))
-            else:
+            if body is None:
                 self._count("malformed satellite messages")
-            await _answer(send, 200 if body is not None else 413)
+                await _answer(send, 413)
+            else:
+                await _answer(send, 200 if self._take(body, _content_type(scope["headers"])) else 503)
 
-    def _take(self, body: bytes, content_type: str) -> None:
+    def _take(self, body: bytes, content_type: str) -> bool:
+        """Whether that is done with; where not, the provider is to post it again."""
         try:
-            self._take_posted(self._read(body, content_type))
+            return self._take_posted(self._read(body, content_type))
         except ObjectError as error:
             self._count("malformed satellite messages")
             logger.debug("way %s: %s", self.name, error)
         except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
             self._met(error)
+        return True
 
-    def _take_posted(self, posted: Posted) -> None:
+    def _take_posted(self, posted: Posted) -> bool:
         if not posted.data:
             self._count("satellite sessions without a packet")
-            return
+            return True
         airway = Airway(
             self.name,
             "imei",
@@ -162,7 +164,7 @@ class HookWay(WayForBoth):
             heard_at=believed(posted.heard_at, self._around.clock),
             via=posted.handle,
         )
-        self._hear_for(service_of(posted.data), posted.data, airway)
+        return self._hear_for(service_of(posted.data), posted.data, airway)
 
     # --- to devices ---------------------------------------------------------------------------------------------------
 

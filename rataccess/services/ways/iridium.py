@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 
 from rataccess.errors import ObjectError, WayBroken
 from rataccess.objects import Service
@@ -104,18 +106,21 @@ class DirectIpWay(WayForBoth):
             logger.debug("way %s: %s", self.name, error)
             await self._confirm(writer, taken=False)
             return
-        self._take(message)
-        await self._confirm(writer, taken=True)
+        taken = self._take(message)
+        await self._confirm(writer, taken=taken)
+        if not taken and not self._settings.confirm:
+            _reset(writer)
 
     async def _confirm(self, writer: asyncio.StreamWriter, *, taken: bool) -> None:
         if self._settings.confirm:
             writer.write(directip.mo_confirmation(taken))
             await writer.drain()
 
-    def _take(self, message: directip.MobileOriginated) -> None:
+    def _take(self, message: directip.MobileOriginated) -> bool:
+        """Whether that is done with; where not, the gateway is to deliver it again: it has been paid for."""
         if not message.payload:
             self._count("satellite sessions without a packet")
-            return
+            return True
         airway = Airway(
             self.name,
             "imei",
@@ -126,7 +131,7 @@ class DirectIpWay(WayForBoth):
             dear=True,
             heard_at=believed(message.time, self._around.clock),
         )
-        self._hear_for(service_of(message.payload), message.payload, airway)
+        return self._hear_for(service_of(message.payload), message.payload, airway)
 
     # --- to devices ---------------------------------------------------------------------------------------------------
 
@@ -179,3 +184,10 @@ class DirectIpWay(WayForBoth):
         text, action = directip.STATUS.get(found.status, ("an error that nobody knows", "later"))
         logger.warning("way %s: a message to %s was refused with %d: %s", self.name, imei, found.status, text)
         return _OUTCOMES[action]
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Have the connection end with a reset: who takes its orderly end for a receipt is told that this is none."""
+    found = writer.get_extra_info("socket")
+    if found is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

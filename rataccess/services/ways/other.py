@@ -76,18 +76,19 @@ class WayForBoth(WayIn):
             self._link.close()
             self._link = None
 
-    def _hear_for(self, service: Service | None, data: bytes, airway: Airway) -> None:
-        """Hand one packet to the service that it is for; `None`: it names none."""
+    def _hear_for(self, service: Service | None, data: bytes, airway: Airway) -> bool:
+        """Hand one packet to the service that it is for; `None`: it names none.  Whether it is done with, as `_hear`."""
         if service is None:
             self._count("malformed packets by ways in")
         elif service is self._around.service:
-            self._hear(data, airway)
+            return self._hear(data, airway)
         elif self._other is None:
             self._count("packets for the other service")
         else:
-            self._pass_on(data, airway)
+            return self._pass_on(data, airway)
+        return True
 
-    def _pass_on(self, data: bytes, airway: Airway) -> None:
+    def _pass_on(self, data: bytes, airway: Airway) -> bool:
         told: dict[str, Any] = {
             "link": airway.link,
             "room": airway.room,
@@ -100,12 +101,13 @@ class WayForBoth(WayIn):
             self._count("packets that did not reach the other service")
             if self._link is None and self._other is not None and (self._linking is None or self._linking.done()):
                 self._linking = asyncio.create_task(self._link_up(*self._other), name=f"way {self.name} other")
-            return
+            return False
         self._count("packets passed on to the other service")
         self._asked[airway.kind, airway.name] = airway, MOST_ANSWERS
         self._asked.move_to_end((airway.kind, airway.name))
         while len(self._asked) > MOST_KEPT:
             self._asked.popitem(last=False)
+        return True
 
     def _answered(self, datagram: bytes, _: Any) -> None:
         try:

@@ -72,6 +72,8 @@ class Reception:
     """Of a join-request: the whole frame that answers it."""
     must_answer: bool = False
     ack: bool = False
+    before: int = -1
+    """The session's uplink counter before this one."""
     commands: list[Command] = field(default_factory=list)
 
     @property
@@ -314,9 +316,10 @@ class NetworkServer:
         session.repeats = session.repeats + 1 if repeated else 0
         if session is state.pending:
             self._promote(state)
-        session.fcnt_up = frame.fcnt
+        before, session.fcnt_up = session.fcnt_up, frame.fcnt
         copies = [(gateway, received)]
         reception = Reception(state, session, data_rate, received.frequency, now, copies, ack=frame.confirmed)
+        reception.before = before
         reception.must_answer = frame.confirmed or frame.adr_ack_req
         if repeated:
             self._count("repeated uplinks")
@@ -325,6 +328,12 @@ class NetworkServer:
         room = downlink_room(self.region, data_rate) - len(reception.fopts)
         port = frame.port or None
         return Taken(reception, port if frame.payload else None, frame.payload, max(0, room))
+
+    @staticmethod
+    def unheard(reception: Reception) -> None:
+        """What an uplink brought could not be kept: it is not acknowledged, and heard where the device sends it again."""
+        reception.ack = False
+        reception.session.fcnt_up = reception.before
 
     def _promote(self, state: DeviceState) -> None:
         """The device uses the session that its last join began: the one before is over."""

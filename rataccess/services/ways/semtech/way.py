@@ -202,19 +202,20 @@ class SemtechWay(WayForBoth):
             return
         state = taken.reception.state
         self._changed[state.dev_eui] = state
-        if taken.port is not None:
-            self._hear_uplink(taken)
+        if taken.port is not None and not self._hear_uplink(taken):
+            self.network.unheard(taken.reception)
         task = asyncio.create_task(self._answer(taken.reception), name=f"way {self.name} downlink")
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    def _hear_uplink(self, taken: Taken) -> None:
+    def _hear_uplink(self, taken: Taken) -> bool:
+        """Whether what it brought is done with."""
         service = None if taken.port is None else self._service_of.get(taken.port)
         if service is None:
             self._count("uplinks on the port of another")
-            return
+            return True
         airway = Airway(self.name, "deveui", taken.reception.state.dev_eui, LORAWAN, taken.room)
-        self._hear_for(service, taken.data, airway)
+        return self._hear_for(service, taken.data, airway)
 
     # --- downlinks ------------------------------------------------------------------------------------------------------
 
