@@ -4,8 +4,9 @@ Rules of this file: one message on its way, and what follows from what the modem
 `imt_modem`, segments and their sums in `imt_transfer`, lines in `jspr`, who is told what of a message in `base`.
 
 Nothing twice: the modem cannot be asked what became of a message.  So it is on disk that a message is handed over before
-its first segment is.  Where the end was not seen after that, the message counts as one that the network may have: it is
-never sent again.
+its first segment is.  A message that does not end in time is taken back, for the modem would keep it and send it half an
+hour later (seen in the field), when its records have long gone another way; what the modem says to that is its end.  Where
+no end was seen, the message counts as one that the network may have: it is never sent again.
 
 Evidence: PORT the port is open, RADIO the modem answers, SIM it is active, REGISTERED it sees a satellite, BEARER the same
 while attached.
@@ -33,8 +34,10 @@ from rataccess_drivers.satellite.pace import Pace
 
 __all__ = ["ImtDriver", "ImtOptions"]
 
-# A message that an earlier process handed over is done with by then, or nobody will ever know.
+# A message that an earlier process handed over is given so long to end by itself, before it is taken back.
 LEFTOVER = 120.0
+# The modem tells the end of a message that is taken back by then (meshsat gives it 20 s).
+CANCEL_LIMIT = 30.0
 MOST_REFERENCE = 100
 GIVEN = "given"
 """Mark of an attempt of which the modem has got a segment."""
@@ -136,6 +139,8 @@ class ImtDriver(ImtModem):
         attempt = self._attempts.unfinished
         if attempt is not None and attempt.reference != GIVEN:
             self._attempts.forget(attempt)  # the modem never got a byte of it
+        elif attempt is not None and attempt.radio != self.identity.get("imei", ""):
+            self._attempts.change(attempt, outcome=Outcome.DOUBTFUL)  # another modem has it
         elif attempt is not None:
             self._leftover_until = asyncio.get_running_loop().time() + LEFTOVER
 
@@ -147,6 +152,7 @@ class ImtDriver(ImtModem):
 
     async def _send(self, data: bytes) -> Handover | None:
         self._check_idle()
+        await self._end_leftover()
         self._reference = self._reference % MOST_REFERENCE + 1
         imei = self.identity.get("imei", "")
         origination = self._origination = Origination(data, self.options.topic, self._reference)
@@ -169,12 +175,29 @@ class ImtDriver(ImtModem):
             raise NotNow(f"{self.name} waits after a message that failed", self._pace.left)
         if not self._sees or (self._bars or 0) < self.options.least_bars:
             raise NotNow(f"{self.name} has a signal of {self._bars} of 5", LOOK_AGAIN)
-        leftover = self._attempts.unfinished
-        if leftover is not None:
-            left = self._leftover_until - asyncio.get_running_loop().time()
-            if left > 0:
-                raise NotNow(f"{self.name} may still be sending the message before", min(left, LOOK_AGAIN))
+
+    async def _end_leftover(self) -> None:
+        """See that the modem has no message of an earlier process any more, which it might send at any time."""
+        leftover, loop = self._attempts.unfinished, asyncio.get_running_loop()
+        if leftover is None:
+            return
+        left = self._leftover_until - loop.time()
+        if left > 0:
+            raise NotNow(f"{self.name} may still be sending the message before", min(left, LOOK_AGAIN))
+        end = loop.time() + CANCEL_LIMIT
+        if await self._take_back(leftover):
+            while self._attempts.unfinished is leftover and loop.time() < end:
+                await self._changes(end - loop.time())
+        if self._attempts.unfinished is leftover:
             self._attempts.change(leftover, outcome=Outcome.DOUBTFUL)
+
+    async def _take_back(self, attempt: Attempt) -> bool:
+        """Have the modem give a message up; whether it is going to tell the end."""
+        body = {"topic_id": self.options.topic, "message_id": attempt.number, "action": "cancel"}
+        told = await self._console.ask("PUT", "messageOriginateStatus", body)
+        if told.code != 200:
+            log.warning("%s: message %d could not be taken back: %s", self.name, attempt.number, told)
+        return told.code == 200
 
     async def _originate(self, origination: Origination, size: int) -> None:
         told = await self._console.ask("PUT", "messageOriginate", origination.request)
@@ -235,15 +258,16 @@ class ImtDriver(ImtModem):
             self._leftover_until = 0.0
             log.info("%s: the message of an earlier process: %s", self.name, status)
             self._settle(attempt, fate(status))
+            self._changed.set()
 
     async def _until_final(self) -> Handover:
         assert self._final is not None
         assert self._attempt is not None
-        try:
-            async with asyncio.timeout(self.options.message_timeout):
-                status = await self._final
-        except TimeoutError as error:
-            raise RadioSilent(f"{self.name}: no end of a message within {self.options.message_timeout:g} s") from error
+        status = await self._ends(self._final, self.options.message_timeout)
+        if status is None and await self._take_back(self._attempt):
+            status = await self._ends(self._final, CANCEL_LIMIT)
+        if status is None:
+            raise RadioSilent(f"{self.name}: no end of a message within {self.options.message_timeout:g} s")
         number, found = self._attempt.number, fate(status)
         self._settle(self._attempt, found)
         self._attempt = None
@@ -253,6 +277,11 @@ class ImtDriver(ImtModem):
         if found is Fate.BARRED:
             self._bar(f"{self.name}: {status}: is the modem activated with its provider?")
         raise NotNow(f"{self.name}: message {number}: {status}: {found}", self._pace.failed())
+
+    async def _ends(self, final: asyncio.Future[str], limit: float) -> str | None:
+        """The final status, or `None` where there is none within `limit` s."""
+        await asyncio.wait({final}, timeout=limit)
+        return final.result() if final.done() else None
 
     def _settle(self, attempt: Attempt, found: Fate) -> None:
         if found is Fate.DELIVERED:

@@ -35,8 +35,9 @@ class ImtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """How long one attach waits for a satellite."""
     sky_patience: Annotated[float, Meta(ge=0, le=3_600)] = 120.0
     """The link stays up so long without any satellite."""
-    message_timeout: Annotated[float, Meta(ge=30, le=3_600)] = 600.0
-    """How long a message may take; one of 100 kB needs about two minutes under a clear sky."""
+    message_timeout: Annotated[float, Meta(ge=30, le=3_600)] = 540.0
+    """How long a message may take before it is taken back; one of 100 kB needs about two minutes under a clear sky.  Records
+    that a radio has not passed on within 10 minutes go another way, so more than that makes them arrive twice."""
     ready_timeout: Annotated[float, Meta(gt=0, le=240)] = 30.0
     """How long the modem may take to answer after its port was opened or it was switched on."""
     power_enable: LineSettings | None = None

@@ -1,0 +1,123 @@
+"""What 9704s in the field do and one on a bench does not: messages that would leave half an hour later, silence."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rataccess.driver import Evidence, Forgetful, RadioMessage
+from rataccess.errors import Closed, NotNow, TransportBroken
+from tests.satellite.imt_script import ScriptedImt, driver
+
+pytestmark = pytest.mark.looptime
+
+HELLO = RadioMessage(b"hello")
+
+
+async def up(script: ScriptedImt, memory: Forgetful | None = None, **options: Any) -> Any:
+    modem = driver(script, memory, **options)
+    await modem.open()
+    await modem.attach()
+    return modem
+
+
+@pytest.mark.parametrize("stuck", ["segment", "final"])
+async def test_a_message_that_does_not_leave_in_time_is_taken_back(stuck: str) -> None:
+    """The modem would keep it, and send it when its records have long gone another way.  The link is none the worse."""
+    script = ScriptedImt()
+    script.stop_at = stuck
+
+    def cancel(body: dict[str, Any]) -> None:
+        script.say(200, "messageOriginateStatus", {"topic_id": 244, "message_id": body["message_id"]})
+        script.final = "message_cancelled_pre_transit"
+        script.end()
+
+    script._put_messageOriginateStatus = cancel  # type: ignore[attr-defined]
+    modem = await up(script)
+    with pytest.raises(NotNow, match="cancelled_pre_transit"):
+        await modem.send_message(HELLO)
+    assert (await modem.status()).evidence is Evidence.BEARER
+    script.stop_at, script.final = "", "mo_ack_received"
+    await asyncio.sleep(10)
+    assert await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def test_a_message_that_left_while_it_was_taken_back_is_handed_over() -> None:
+    script = ScriptedImt()
+    script.stop_at = "final"
+    script.answers["PUT messageOriginateStatus"] = (200, {"topic_id": 244, "message_id": 1})
+    modem = await up(script)
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(545)
+    assert script.bodies[script.asked.index("PUT messageOriginateStatus")] == {
+        "topic_id": 244,
+        "message_id": 1,
+        "action": "cancel",
+    }
+    script.end()
+    assert (await sending).reference == "1"
+    await modem.aclose()
+
+
+async def test_a_modem_that_says_nothing_of_its_message_is_to_be_repaired() -> None:
+    script = ScriptedImt()
+    script.stop_at = "final"
+    script.answers["PUT messageOriginateStatus"] = (406, {})
+    modem = await up(script)
+    with pytest.raises(TransportBroken, match="no end of a message"):
+        await modem.send_message(HELLO)
+    await modem.aclose()
+
+
+async def stopped_in_the_middle(script: ScriptedImt, memory: Forgetful) -> None:
+    """A process that hands a message over, and ends."""
+    script.stop_at = "final"
+    modem = await up(script, memory)
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(1)
+    await modem.aclose()
+    with pytest.raises(Closed):
+        await sending
+    script.stop_at = ""
+
+
+@pytest.mark.parametrize(
+    ("status", "copies"),
+    [("message_cancelled_pre_transit", 2), ("mo_ack_received", 1), ("network_error", 1)],
+)
+async def test_what_an_earlier_process_left_is_taken_back(status: str, copies: int) -> None:
+    """It is sent again only where the modem says that it never left."""
+    script, memory = ScriptedImt(), Forgetful()
+    await stopped_in_the_middle(script, memory)
+
+    def cancel(body: dict[str, Any]) -> None:
+        script.say(200, "messageOriginateStatus", {"topic_id": 244, "message_id": body["message_id"]})
+        script.say(299, "messageOriginateStatus", {"message_id": body["message_id"], "final_mo_status": status})
+
+    script._put_messageOriginateStatus = cancel  # type: ignore[attr-defined]
+    modem = await up(script, memory)
+    with pytest.raises(NotNow, match="may still be sending"):
+        await modem.send_message(RadioMessage(b"second"))
+    await asyncio.sleep(130)
+    assert await modem.send_message(RadioMessage(b"second"))
+    if status == "network_error":
+        with pytest.raises(TransportBroken, match="may have"):
+            await modem.send_message(HELLO)
+    else:
+        assert await modem.send_message(HELLO)
+    assert script.asked.count("PUT messageOriginateStatus") == 1
+    assert script.messages.count(b"hello") == copies
+    await modem.aclose()
+
+
+async def test_what_another_modem_has_is_not_waited_for() -> None:
+    script, memory = ScriptedImt(), Forgetful()
+    await stopped_in_the_middle(script, memory)
+    script.answers["GET hwInfo"] = (200, {"imei": "300258060000001"})
+    modem = await up(script, memory)
+    assert await modem.send_message(RadioMessage(b"second"))
+    assert "PUT messageOriginateStatus" not in script.asked
+    await modem.aclose()
