@@ -111,7 +111,7 @@ def test_windows_are_wide_enough() -> None:
         assert start + 0.02 + 0.001 <= 10.0 - 0.003 + 1e-9
         length = symbols * listen.modulation.symbol_time
         assert start + 0.001 + length >= 10.0 + 0.003 + 6 * listen.modulation.symbol_time - 1e-9
-        assert symbols <= 255
+        assert symbols <= 248
 
 
 # --- hints ------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from rataccess_drivers.lora.transceiver import Reception, Transceiver
 log = logging.getLogger("rataccess.lorawan")
 
 LOCK_SYMBOLS = 6
-MOST_SYMBOLS = 255
+MOST_SYMBOLS = 248
 """The longest window that an SX126x can be told in symbols."""
 
 

@@ -29,7 +29,7 @@ SX127X_VERSION_REGISTER, SX127X_VERSIONS = 0x42, (0x12, 0x22)
 class Sx126x(SpiTransceiver):
     """One of the family, by its options."""
 
-    most_symbols = 255
+    most_symbols = commands.MOST_SYMBOLS
 
     def __init__(self, options: TransceiverOptions, name: str, openers: Openers) -> None:
         super().__init__(options, name, openers)
@@ -130,6 +130,7 @@ class Sx126x(SpiTransceiver):
         await self._do(Op.SET_FALLBACK, bytes((commands.FALLBACK_RC,)))
         await self._do(Op.SET_BUFFER_BASE, b"\0\0")
         await self._write(Reg.RX_GAIN, bytes((commands.RX_GAIN_BOOSTED,)))
+        await self._write(Reg.RETENTION_LIST, commands.RETAINED)
         if self._amplifier is commands.LARGE:
             await self._change(Reg.TX_CLAMP, 0x1E, on=True)  # 15.2: antennas that do not match
 
@@ -181,10 +182,12 @@ class Sx126x(SpiTransceiver):
         await self._do(Op.SET_TX, commands.ticks(limit))
 
     async def _listen(self, symbols: int | None, limit: float) -> None:
-        await self._do(Op.SET_SYMBOL_TIMEOUT, bytes((symbols or 0,)))
+        window, register = commands.symbol_timeout(symbols or 0)
+        await self._do(Op.SET_SYMBOL_TIMEOUT, bytes((window,)))
         if symbols is None:
             await self._do(Op.SET_RX, commands.CONTINUOUS.to_bytes(3, "big"))
         else:  # the symbols end the window; the timer only what the chip takes for a packet and never ends
+            await self._write(Reg.SYMBOL_TIMEOUT, bytes((register,)))
             await self._do(Op.SET_RX, commands.ticks(limit))
 
     async def _look(self, modulation: Modulation) -> None:
@@ -195,6 +198,9 @@ class Sx126x(SpiTransceiver):
 
     async def _take_irq(self) -> Irq:
         flags = int.from_bytes(await self._ask(Op.GET_IRQ, 2), "big")
+        if flags & ~commands.KEPT:  # masked: a bus without a chip, or a bit that was spoilt on it
+            await self._alive()
+            return Irq.NOTHING
         if flags:
             await self._do(Op.CLEAR_IRQ, flags.to_bytes(2, "big"))
         return commands.irq(flags)

@@ -56,6 +56,9 @@ class Op(enum.IntEnum):
 class Reg(enum.IntEnum):
     """Register addresses."""
 
+    RETENTION_LIST = 0x029F
+    """How many registers outside of the chip's own list survive a warm sleep, and their addresses (9.6)."""
+    SYMBOL_TIMEOUT = 0x0706
     IQ_POLARITY = 0x0736
     SYNC_WORD = 0x0740
     TX_MODULATION = 0x0889
@@ -73,6 +76,10 @@ CONTINUOUS = 0xFFFFFF
 """Of SetRx: until told otherwise."""
 RAMP_200_US = 0x04
 RX_GAIN_BOOSTED = 0x96
+RETAINED = bytes((1, Reg.RX_GAIN >> 8, Reg.RX_GAIN & 0xFF))
+"""Else the boosted gain is gone after the first sleep."""
+MOST_SYMBOLS = 248
+"""Of a receive window: a mantissa of 5 bits, an exponent to the base 4 (Semtech's SWDR001)."""
 TICK = 15.625e-6
 """Seconds: the unit of every 24-bit time."""
 
@@ -168,6 +175,14 @@ def frequency(hertz: int) -> bytes:
 def ticks(seconds: float) -> bytes:
     """A 24-bit time, rounded up; at most 262 s."""
     return min(CONTINUOUS - 1, int(seconds / TICK) + 1).to_bytes(3, "big")
+
+
+def symbol_timeout(symbols: int) -> tuple[int, int]:
+    """SetLoRaSymbNumTimeout, and the register that it sets; rounded up to what the chip can hold, for it rounds down."""
+    mantissa, exponent = (min(symbols, MOST_SYMBOLS) + 1) // 2, 0
+    while mantissa > 31:
+        mantissa, exponent = (mantissa + 3) // 4, exponent + 1
+    return mantissa << 2 * exponent + 1, mantissa << 3 | exponent
 
 
 def image_band(hertz: int) -> bytes:

@@ -154,6 +154,9 @@ class Sx127x(SpiTransceiver):
 
     async def _take_irq(self) -> Irq:
         flags = self._read(Reg.IRQ_FLAGS)
+        if flags == 0xFF:  # no chip is in all modes at once: that is a bus without one
+            await self._alive()
+            return Irq.NOTHING
         if flags:
             self._write(Reg.IRQ_FLAGS, flags)
         return registers.irq(flags)

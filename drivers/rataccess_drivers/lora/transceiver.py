@@ -97,7 +97,7 @@ class Transceiver(ABC):
     ) -> Reception | None:
         """Listen, at once.
 
-        With `symbols` (1 to 1023; 255 with SX126x): one window of that many symbols in which a preamble must be found;
+        With `symbols` (1 to 1023; 248 with SX126x): one window of that many symbols in which a preamble must be found;
         `None` where none was, or the packet was broken.  Without: until a good packet has come; cancel it to end that.
         Broken packets are counted.  Raises as `transmit`.
         """

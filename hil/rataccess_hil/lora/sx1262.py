@@ -122,7 +122,9 @@ class VirtualSx1262(Sx1262Memory):
         return (bytes([before]) + (answer or b"")).ljust(len(data), bytes([before]))[: len(data)]
 
     def _wake(self) -> None:
-        if not self._warm:
+        if self._warm:
+            self._forget_in_sleep()
+        else:
             self._reset()
         self._mode = STBY_RC
         self._busy_for(0.00034 if self._warm else 0.0035)

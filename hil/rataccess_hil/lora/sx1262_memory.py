@@ -80,7 +80,6 @@ class Sx1262Memory(VirtualChip):
         self._irq = 0
         self._fallback = STBY_RC
         self._stop_on_preamble = False
-        self._symbol_timeout = 0
         self._cad = (0, 0, 0, 0, 0)
         self._continuous = False
         self._warm = False
@@ -207,7 +206,24 @@ class Sx1262Memory(VirtualChip):
         self._stop_on_preamble = data[0] == 1
 
     def _set_symbol_timeout(self, data: bytes) -> None:
-        self._symbol_timeout = data[0]
+        """What register 0706 cannot hold of it (mantissa of 5 bits, exponent to the base 4) is cut off."""
+        mantissa, exponent = data[0] >> 1, 0
+        while mantissa > 31:
+            mantissa, exponent = mantissa >> 2, exponent + 1
+        self._registers[0x0706] = mantissa << 3 | exponent
+
+    @property
+    def _symbol_timeout(self) -> int:
+        held = self._registers.get(0x0706, 0)
+        return (held >> 3) << 2 * (held & 7) + 1
+
+    def _forget_in_sleep(self) -> None:
+        """A warm sleep keeps what commands have set, but of some registers only those in the list at 029F (9.6)."""
+        listed = [self._registers.get(0x02A0 + at, 0) for at in range(8)]
+        count = min(4, self._registers.get(0x029F, 0))
+        kept = {listed[2 * at] << 8 | listed[2 * at + 1] for at in range(count)}
+        for address in {0x0889, 0x08AC} - kept:
+            self._registers[address] = _REGISTERS[address]
 
     def _ignored(self, data: bytes) -> None:
         return None

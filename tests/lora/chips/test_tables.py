@@ -72,6 +72,16 @@ def test_other_amplifiers() -> None:
     assert commands.pa(commands.SMALL, 15) == (bytes.fromhex("06000101"), 14)
 
 
+def test_windows_in_symbols() -> None:
+    """Never shorter than asked, and what the command says is what the register holds: the chip would round down."""
+    for symbols in range(1, 249):
+        window, register = commands.symbol_timeout(symbols)
+        assert symbols <= window <= min(248, symbols + max(2, symbols // 8))
+        assert window == (register >> 3) << 2 * (register & 7) + 1
+    assert commands.symbol_timeout(0) == (0, 0)
+    assert commands.symbol_timeout(107) == (112, 14 << 3 | 1)
+
+
 def test_image_bands() -> None:
     assert commands.image_band(868_100_000).hex() == "d7db"
     assert commands.image_band(915_000_000).hex() == "e1e9"

@@ -82,6 +82,16 @@ async def test_no_datasheet_is_violated(kind: str) -> None:
     assert chip.missed == set()
 
 
+async def test_the_gain_outlives_a_sleep(kind: str) -> None:
+    """SX1261/2 datasheet 9.6: a warm sleep keeps the boosted gain only where the register is in the retention list."""
+    async with opened(kind, Ether(1)) as (chip, radio):
+        await radio.sleep()
+        assert await hear(radio, symbols=8) is None
+        await asyncio.sleep(0.01)
+        held = chip.spi.transfer(bytes((0x1D, 0x08, 0xAC, 0, 0)) if kind == "sx1262" else bytes((0x0C, 0)))
+        assert held[-1] == (0x96 if kind == "sx1262" else 0x23)
+
+
 async def test_polarity_and_sync_word_separate(kind: str) -> None:
     ether = Ether(1)
     async with opened(kind, ether) as (_, one), opened(kind, ether, chip={"position": (50.0, 0.0)}) as (_, two):
@@ -230,6 +240,22 @@ async def test_unplugged_and_hung_chips_end_in_errors(kind: str) -> None:
             await asyncio.wait_for(listening, 10)
         with pytest.raises(PortLost):
             await send(radio, b"x")
+
+
+async def test_a_bus_that_reads_all_ones_is_no_success(kind: str) -> None:
+    """A chip without supply whose MISO floats high would say that everything has been sent, and heard, and found."""
+    async with opened(kind, Ether(1)) as (chip, radio):
+        listening = asyncio.create_task(hear(radio))
+        await asyncio.sleep(0.1)
+        chip.faults.absent = True
+        with pytest.raises(RadioSilent):
+            await asyncio.wait_for(listening, 15)
+        with pytest.raises(RadioSilent):
+            await send(radio, b"x")
+        with pytest.raises(RadioSilent):
+            await radio.channel_free(frequency=FREQUENCY, modulation=SF7)
+        with pytest.raises(RadioSilent):
+            await hear(radio, symbols=8)
 
 
 async def test_a_chip_that_lost_its_supply_is_noticed(kind: str) -> None:
