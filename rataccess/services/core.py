@@ -204,15 +204,24 @@ class ServiceCore:
     # --- taking ---------------------------------------------------------------------------------------------------------
 
     def _take(self, each: Genuine, batch: Batch) -> None:
-        session, request, response = each.session, each.request, each.response
+        session, request, late = each.session, each.request, False
         if request is not None:
+            late = session.address is not None and request.identity.sequence_number < session.context.highest_seen
             try:
                 session.context.strike_out(request)
             except ProtectionFailed as error:
                 self._opening.count_refused(error)
                 return
         batch.sessions[session.kid] = session
-        session.heard(each.address, batch.now)
+        if late:
+            with session.heard_late(each.address):
+                self._apply(each, batch)
+        else:
+            session.heard(each.address, batch.now)
+            self._apply(each, batch)
+
+    def _apply(self, each: Genuine, batch: Batch) -> None:
+        session, request, response = each.session, each.request, each.response
         if request is not None:
             served = self._serve(session, request, batch)
             if served is not None:

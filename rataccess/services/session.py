@@ -7,7 +7,8 @@ another process has changed the store since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +168,18 @@ class Session:
         self._paths.address, self.heard_at = address, now.monotonic
         self.outbound.begin(self._pace(), silent=silent and not self._dear)
         listens = push_for if self._paths.airway is None or not self._paths.airway.unasked else REACHABLE_FOR
-        self.push_until = max(self.push_until, now.monotonic + listens)
+        self.push_until = max(self.awaits_until, now.monotonic + listens)
+
+    @contextmanager
+    def heard_late(self, address: Hashable) -> Iterator[None]:
+        """An authentic message came from `address` that the device sent before others that are here already: a satellite's
+        gateway may keep one for hours.  It is answered there; the device is still reached where it was heard since."""
+        since, link = self._paths.address, self.link
+        self._paths.address = address
+        try:
+            yield
+        finally:
+            self._paths.address, self.link = since, link
 
     def _pace(self) -> float:
         """Seconds from sending a record to sending it again, at first."""
