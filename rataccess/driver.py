@@ -115,6 +115,8 @@ class Driver(ABC):
 
     options_type: type[Any] | None = None
     """A frozen `msgspec.Struct` of this driver's own options, or `None` where it has none."""
+    transports: tuple[str, ...] = ()
+    """Names of the transports that can carry packets over it; a link with another is refused.  Empty: any may be tried."""
 
     def __init__(self) -> None:
         self._status_callbacks: list[StatusCallback] = []

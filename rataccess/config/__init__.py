@@ -1,8 +1,9 @@
 """Configuration: one TOML file, each value of which an environment variable can override."""
 
-from rataccess.config.check import check_options
+from rataccess.config.check import check_options, place
 from rataccess.config.load import load, parse
 from rataccess.config.model import (
+    BUDGET_KEYS,
     BudgetSettings,
     Configuration,
     DeviceSettings,
@@ -14,6 +15,7 @@ from rataccess.config.model import (
 )
 
 __all__ = [
+    "BUDGET_KEYS",
     "BudgetSettings",
     "Configuration",
     "DeviceSettings",
@@ -25,4 +27,5 @@ __all__ = [
     "check_options",
     "load",
     "parse",
+    "place",
 ]

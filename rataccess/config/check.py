@@ -12,13 +12,16 @@ from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
 
 from rataccess.config import describe
 from rataccess.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rataccess.config.model import LinkSettings
 
 Path = tuple[str, ...]
 
@@ -105,6 +108,12 @@ def check_options(bag: Mapping[str, Any], options_type: type[Any] | None, where:
         keys = [(*path, name) for name in bag]
         raise refusal(f"{origin.of(key)}{'.'.join(key)}: unknown; there are no options here" for key in keys)
     return None
+
+
+def place(name: str, settings: LinkSettings, key: str) -> str:
+    """`file:line: links.NAME.KEY`; without file and line where the link's settings come from no file."""
+    path = ("links", name, key)
+    return f"{settings.options.origin.of(path) if isinstance(settings.options, Bag) else ''}{dotted(path)}"
 
 
 def _with_secrets(

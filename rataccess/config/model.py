@@ -67,6 +67,10 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     when_full: WhenFull = WhenFull.REFUSE
 
 
+BUDGET_KEYS = {Unit.BYTE: "bytes", Unit.CREDIT: "credits", Unit.MESSAGE: "messages", Unit.AIRTIME: "airtime"}
+"""The key that sets a budget, for each unit."""
+
+
 class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The most that may be used in each `period`, in what the link's network counts; exactly one of the four is set."""
 
@@ -80,16 +84,16 @@ class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     billing_quantum: Count = 1
 
     def __post_init__(self) -> None:
-        given = [each for each in (self.bytes, self.credits, self.messages, self.airtime) if each is not None]
+        given = [key for key in BUDGET_KEYS.values() if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError("needs one of bytes, credits, messages and airtime, and not more than one")
+        if self.billing_quantum != 1 and self.bytes is None:
+            raise ValueError(f"`billing_quantum` goes with `bytes`; {given[0]} are counted one by one")
 
     @property
     def unit(self) -> Unit:
         """What it counts."""
-        if self.airtime is not None:
-            return Unit.AIRTIME
-        return Unit.BYTE if self.bytes is not None else Unit.CREDIT if self.credits is not None else Unit.MESSAGE
+        return next(unit for unit, key in BUDGET_KEYS.items() if getattr(self, key) is not None)
 
     @property
     def limit(self) -> int:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rataccess import registry
 from rataccess.access import Access
 from rataccess.clock import Clock
-from rataccess.config import Configuration, LinkSettings, check_options
+from rataccess.config import BUDGET_KEYS, Configuration, LinkSettings, check_options, place
 from rataccess.driver import Bearer, Driver, DriverContext
-from rataccess.errors import ConfigurationError, KeyStoreError
+from rataccess.errors import ConfigurationError, KeyStoreError, MissingExtra, UnknownRadio
 from rataccess.exchange import replay_key
 from rataccess.keys import KeyStore
 from rataccess.link import Link
@@ -24,6 +26,8 @@ from rataccess.security import SecureContext
 from rataccess.store import Store
 from rataccess.tariff import Unit
 from rataccess.transport import Endpoint, Transport
+
+T = TypeVar("T")
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux's identifier of this run of the kernel, see random(4)."""
@@ -81,6 +85,7 @@ def add_links(
     where = endpoints(configuration)
     for name, settings in configuration.links.items():
         context = DriverContext(name, clock, secret, store)
+        parts = checked(name, settings)
         link = Link(
             name,
             settings,
@@ -89,38 +94,68 @@ def add_links(
             clock=clock,
             memory=store,
             random=source,
-            make_driver=_driver_maker(name, settings, context),
-            make_transport=_transport_maker(name, settings, where, clock),
-            unit=counted(name, settings),
+            make_driver=partial(parts.driver.create, parts.options, context),
+            make_transport=_transport_maker(parts, where, clock),
+            unit=parts.transport.unit,
         )
         access.add(link)
 
 
-def counted(name: str, settings: LinkSettings) -> Unit:
-    """What the link's network counts; raises `ConfigurationError` where its budget counts something else."""
-    unit = registry.transport(settings.transport).unit
-    if settings.budget is not None and settings.budget.unit is not unit:
-        allowed = {Unit.BYTE: "bytes", Unit.CREDIT: "credits", Unit.MESSAGE: "messages", Unit.AIRTIME: "airtime"}[unit]
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a link is made of: a driver, a transport, and the options of both."""
+
+    driver: type[Driver]
+    options: Any
+    transport: type[Transport]
+    transport_options: Any
+
+
+def checked(name: str, settings: LinkSettings) -> Parts:
+    """The parts of the link `name`.
+
+    Raises `UnknownRadio`, `MissingExtra`, and `ConfigurationError` for an option that is wrong, a driver and a transport
+    that do not go together, and a budget or a price that is not in what the link's network counts.
+    """
+    driver = _registered(registry.driver, settings.driver, f"{place(name, settings, 'driver')}: ")
+    transport = _registered(registry.transport, settings.transport, f"{place(name, settings, 'transport')}: ")
+    if driver.transports and settings.transport not in driver.transports:
         raise ConfigurationError(
-            f"links.{name}.budget: found a budget of {settings.budget.unit}; the transport {settings.transport} counts "
-            f"{unit}: set {allowed}"
+            f"{place(name, settings, 'transport')}: found {settings.transport}; allowed with the driver {settings.driver}: "
+            f"{' or '.join(driver.transports)}"
         )
-    return unit
+    _check_unit(name, settings, transport.unit)
+    options = check_options(settings.options, driver.options_type, f"links.{name}.options")
+    transport_options = check_options(
+        settings.transport_options, transport.options_type, f"links.{name}.transport_options"
+    )
+    return Parts(driver, options, transport, transport_options)
 
 
-def _driver_maker(name: str, settings: LinkSettings, context: DriverContext) -> Callable[[], Driver]:
-    kind = registry.driver(settings.driver)
-    options = check_options(settings.options, kind.options_type, f"links.{name}.options")
-    return partial(kind.create, options, context)
+def _registered(look_up: Callable[[str], T], wanted: str, where: str) -> T:
+    try:
+        return look_up(wanted)
+    except (UnknownRadio, MissingExtra) as error:
+        raise type(error)(f"{where}{error}") from error
+
+
+def _check_unit(name: str, settings: LinkSettings, unit: Unit) -> None:
+    """A budget or price in what the network does not count would be no limit and no price at all."""
+    counted = f"the transport {settings.transport} counts {BUDGET_KEYS[unit].replace('airtime', 'air time')}"
+    if settings.budget is not None and settings.budget.unit is not unit:
+        found = f"found {BUDGET_KEYS[settings.budget.unit]}; allowed: {BUDGET_KEYS[unit]}"
+        raise ConfigurationError(f"{place(name, settings, 'budget')}: {counted}; {found}")
+    wrong, right = ("cost_per_unit", "cost_per_byte") if unit is Unit.BYTE else ("cost_per_byte", "cost_per_unit")
+    if getattr(settings, wrong):
+        raise ConfigurationError(f"{place(name, settings, wrong)}: {counted}; found {wrong}; allowed: {right}")
 
 
 def _transport_maker(
-    name: str, settings: LinkSettings, where: Mapping[Service, Endpoint], clock: Clock
+    parts: Parts, where: Mapping[Service, Endpoint], clock: Clock
 ) -> Callable[[Driver, Bearer], Transport]:
-    kind = registry.transport(settings.transport)
-    options = check_options(settings.transport_options, kind.options_type, f"links.{name}.transport_options")
-
     def make(driver: Driver, bearer: Bearer) -> Transport:
-        return kind.create(driver=driver, bearer=bearer, endpoints=where, options=options, clock=clock)
+        return parts.transport.create(
+            driver=driver, bearer=bearer, endpoints=where, options=parts.transport_options, clock=clock
+        )
 
     return make

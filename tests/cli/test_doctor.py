@@ -299,13 +299,54 @@ def test_lora_links_their_buses_keys_and_budgets(tree: Tree, device: Path) -> No
     assert by_check["no-app-key", "links.chip"].level is Level.PROBLEM
     assert by_check["link-port", "links.chip"].text == "there is no /dev/spidev0.1"
     secrets = device.parent / "secrets.toml"
-    secrets.write_text('[lora]\nappkey = "2B7E"\n[chip]\nappkey = "2B7E"\n')
+    secrets.write_text(f'[lora]\nappkey = "{"2B" * 16}"\n[chip]\nappkey = "{"2B" * 15}2"\n')
     secrets.chmod(0o600)
-    assert "no-app-key" not in found(tree, config=device)
+    finding = found(tree, config=device)["no-app-key"]
+    assert (finding.subject, finding.level) == ("links.chip", Level.PROBLEM)
+    assert "chip.appkey in the key store has 31 characters" in finding.text
     device.write_text(device.read_text().replace("airtime = 30", "credits = 30"))
-    assert "counts ms of air time: set airtime" in found(tree, config=device)["link-driver"].text
+    text = found(tree, config=device)["link-driver"].text
+    line = device.read_text().split("credits = 30")[0].count("\n") + 1
+    assert (
+        text
+        == f"{device}:{line}: links.lora.budget: the transport lorawan counts air time; found credits; allowed: airtime"
+    )
     device.write_text(device.read_text().replace("credits = 30", "airtime = 30").replace("EU868", "EU433"))
     assert "options.region" in found(tree, config=device)["link-driver"].text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('"lorawan"\nbudget', '"sbd"\nbudget', ".transport: found sbd; allowed with the driver rak3172: lorawan"),
+        ("budget =", "cost_per_byte = 1.0\nbudget =", ".cost_per_byte: the transport lorawan counts air time; found"),
+        ('driver = "rak3172"', 'driver = "rak3127"', ".driver: there is no driver 'rak3127'; known: imt, interface"),
+        ("adafruit_rfm95", "adafruit", "there is no wiring 'adafruit'; known: adafruit_rfm95"),
+        ('{ wiring = "adafruit_rfm95" }', '{ wiring = "adafruit_rfm95", chip = "sx1278" }', "beyond this transceiver"),
+        (
+            '"adafruit_rfm95" } }',
+            '"adafruit_rfm95" }, appkey = "2B" }',
+            "kept here but in secrets.toml beside the keys",
+        ),
+    ],
+)
+def test_what_cannot_go_together_is_found_before_it_is_tried(
+    tree: Tree, device: Path, old: str, new: str, text: str
+) -> None:
+    assert old in LORA
+    device.write_text(device.read_text() + LORA.replace(old, new))
+    assert text in found(tree, config=device)["link-driver"].text
+
+
+def test_two_links_with_one_radio(tree: Tree, device: Path) -> None:
+    port, chip = LORA.replace("[links.chip]", "[links.c]").split("[links.c]")
+    other = chip.replace("adafruit_rfm95", "waveshare_sx1262")
+    device.write_text(f"{device.read_text()}{port}[links.c]{chip}[links.d]{other}[links.e]{chip}")
+    shared = {each.subject: each.text for each in examine(gather(tree.machine, device)) if "as well" in each.text}
+    assert shared == {
+        "links.lora": f"links.lte is on {tree.root}/dev/ttyUSB2 as well",
+        "links.e": "links.c is on /dev/spidev0.1 as well",
+    }
 
 
 def test_bad_options_and_a_bad_file(tree: Tree, device: Path) -> None:

@@ -28,6 +28,7 @@ class QuectelDriver(QuectelModem):
     """One Quectel modem.  Build with `create`, which gives one that `HasPowerKey` where a power key is configured."""
 
     options_type = QuectelOptions
+    transports = ("at_socket",)
 
     @classmethod
     def create(cls, options: Any, context: DriverContext) -> QuectelDriver:

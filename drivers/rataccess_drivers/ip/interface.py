@@ -62,6 +62,7 @@ class InterfaceDriver(Driver):
     """Adopts one interface, by name: a dongle that is replugged may come back with another index."""
 
     options_type = InterfaceOptions
+    transports = ("udp",)
 
     def __init__(self, options: InterfaceOptions, *, sysfs: Path = Path("/sys/class/net")) -> None:
         super().__init__()

@@ -67,6 +67,7 @@ class LoRaWanChipDriver(Driver):
     """A class A device; `MovesMessages`, `Rationed` and `KnowsTime`."""
 
     options_type = LoRaWanChipOptions
+    transports = ("lorawan",)
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class VirtualInterfaceDriver(Driver):
     """An interface whose carrier is a word over a UNIX socket."""
 
     options_type = VirtualInterfaceOptions
+    transports = ("udp",)
 
     def __init__(self, options: VirtualInterfaceOptions) -> None:
         super().__init__()

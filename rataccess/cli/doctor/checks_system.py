@@ -239,11 +239,17 @@ def configuration(facts: Facts) -> Iterator[Finding]:
         subject = f"links.{link.name}"
         edit = f"edit {subject}.options in {found.source}"
         if link.driver_error:
-            meaning = "the device does not start with it"
+            meaning = "the device does not start with it, or the link stays down"
             yield Finding("link-driver", Level.PROBLEM, subject, link.driver_error, meaning, (f"edit {found.source}",))
         if link.port_error:
             meaning = "the link stays down and looks for the port once a minute"
-            yield Finding("link-port", Level.PROBLEM, subject, link.port_error, meaning, ("lsusb", edit))
+            look = "lsusb" if link.port else "ls /dev/spidev* /dev/i2c-*"
+            yield Finding("link-port", Level.PROBLEM, subject, link.port_error, meaning, (look, edit))
+        first = next(each for each in found.links if each.place == link.place)
+        if link.place and first is not link:
+            text = f"links.{first.name} is on {link.place} as well"
+            meaning = "a radio belongs to one link: the one that comes second finds it busy"
+            yield Finding("link-port", Level.PROBLEM, subject, text, meaning, (edit,))
         if link.interface and link.interface not in names:
             text = f"there is no interface {link.interface}; there are {', '.join(sorted(names - {'lo'})) or 'none'}"
             yield Finding("link-interface", Level.PROBLEM, subject, text, "the link stays down", ("ip link", edit))
@@ -276,11 +282,14 @@ def keys(facts: Facts) -> Iterator[Finding]:
                 "a SIM that asks for one keeps the link down; one that does not is fine",
                 (f"printf '[{link.name}]\\npin = \"....\"\\n' >> {file} && chmod 600 {file}",),
             )
-        if link.app_key is False:
-            yield _without_app_key(link, file)
+        if link.app_key_error is not None:
+            yield _without_app_key(link, link.app_key_error, file)
 
 
-def _without_app_key(link: LinkFact, file: str) -> Finding:
+def _without_app_key(link: LinkFact, error: str, file: str) -> Finding:
+    if error:
+        meaning, mend = "the link stays down", f"edit {file}"
+        return Finding("no-app-key", Level.PROBLEM, f"links.{link.name}", error, meaning, (mend,))
     meaning = "a module joins with the key that it holds; one that holds none, or another network's, does not join"
     level = Level.PROBLEM if link.own_mac else Level.NOTE
     if link.own_mac:

@@ -1,22 +1,24 @@
 """Facts about the configuration: does what it names exist, and are the keys as they should be.
 
-Rules of this file: no radio is opened, no key is read; of the key store only names and modes are looked at, and whether a
-PIN or an AppKey is there.
+Rules of this file: no radio is opened, and of the key store only names and modes are looked at, and whether a PIN or an
+AppKey is there and could be one; what it is stays there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rataccess import registry
 from rataccess.bus import parse_port
 from rataccess.cli.doctor.facts import Configured, LinkFact
-from rataccess.config import Configuration, check_options, load
+from rataccess.clock import SystemClock
+from rataccess.config import Configuration, LinkSettings, load
 from rataccess.config.load import DEFAULT_FILES, FILE_VARIABLE
-from rataccess.device.build import counted
+from rataccess.device.build import checked
+from rataccess.driver import DriverContext
 from rataccess.errors import ConfigurationError, KeyStoreError, RataccessError
 from rataccess.keys import FileKeyStore
 from rataccess_drivers.lora.wirings import resolve as complete
@@ -71,53 +73,74 @@ def _modes(folder: Path) -> Iterator[tuple[str, int]]:
 def _link(name: str, found: Configuration, keys: FileKeyStore | None, root: Path) -> LinkFact:
     link = found.links[name]
     try:
-        kind = registry.driver(link.driver)
-        options = check_options(link.options, kind.options_type, f"links.{name}.options")
-        transport = registry.transport(link.transport)
-        check_options(link.transport_options, transport.options_type, f"links.{name}.transport_options")
-        counted(name, link)
+        options = _options(name, link)
     except (RataccessError, ValueError) as error:
         return LinkFact(name, link.driver, str(error))
-    port, interface = getattr(options, "port", None), getattr(options, "interface", None)
+    port, place = getattr(options, "port", None), _bus_place(options)
+    path, missing = _device_file(port, root) if port else (place, _absent(place, root))
     return LinkFact(
         name,
         link.driver,
         None,
         port,
-        _port_error(port, root) if port else _bus_error(options, root),
-        interface,
-        _kept(f"{name}.pin", keys) if hasattr(options, "pin_tries_left") else None,
-        _kept(f"{name}.appkey", keys) if link.transport == "lorawan" else None,
+        missing,
+        getattr(options, "interface", None),
+        _pin_kept(name, keys) if hasattr(options, "pin_tries_left") else None,
+        _app_key_error(name, keys) if link.transport == "lorawan" else None,
         hasattr(options, "transceiver"),
+        path,
     )
 
 
-def _port_error(port: str, root: Path) -> str | None:
+def _options(name: str, link: LinkSettings) -> Any:
+    """The driver's options, where a driver can be made of them and its port is one."""
+    parts = checked(name, link)
+    parts.driver.create(parts.options, DriverContext(name, SystemClock()))
+    if port := getattr(parts.options, "port", None):
+        parse_port(port)
+    return parts.options
+
+
+def _device_file(port: str, root: Path) -> tuple[str | None, str | None]:
+    """The device file of a port, and what is wrong with it."""
     try:
         path = resolve(parse_port(port), sysfs=root / "sys", dev=root / "dev")
     except RataccessError as error:
-        return str(error)
-    return None if os.path.exists(path) else f"there is no {path}"
+        return None, str(error)
+    return os.path.realpath(path), None if os.path.exists(path) else f"there is no {path}"
 
 
-def _bus_error(options: Any, root: Path) -> str | None:
-    """What is wrong with the SPI or I2C bus that the options name, if they name one."""
-    bus = getattr(options, "i2c", None)
-    if isinstance(bus, int):
-        bus = f"/dev/i2c-{bus}"
+def _bus_place(options: Any) -> str | None:
+    """The SPI or I2C bus that the options name, and where on it the radio is; `None` where they name none."""
     if hasattr(options, "transceiver"):
-        try:
-            bus = complete(options.transceiver).spi
-        except ConfigurationError as error:
-            return str(error)
-    return None if bus is None or (root / str(bus).lstrip("/")).exists() else f"there is no {bus}"
+        whole = complete(options.transceiver)
+        return str(whole.spi) + (f" {whole.chip_select}" if whole.chip_select else "")
+    bus = getattr(options, "i2c", None)
+    return None if bus is None else f"{f'/dev/i2c-{bus}' if isinstance(bus, int) else bus} {options.address:#x}"
 
 
-def _kept(secret: str, keys: FileKeyStore | None) -> bool | None:
-    """Whether the key store has that secret; `None` where it cannot be read."""
-    if keys is None:
-        return None
+def _absent(place: str | None, root: Path) -> str | None:
+    bus = (place or "").partition(" ")[0]
+    return None if not bus or (root / bus.lstrip("/")).exists() else f"there is no {bus}"
+
+
+def _pin_kept(link: str, keys: FileKeyStore | None) -> bool | None:
+    """Whether the key store has a PIN for the link; `None` where it cannot be read."""
     try:
-        return keys.secret(secret) is not None
+        return None if keys is None else keys.secret(f"{link}.pin") is not None
     except KeyStoreError:
         return None
+
+
+def _app_key_error(link: str, keys: FileKeyStore | None) -> str | None:
+    """See `LinkFact.app_key_error`."""
+    try:
+        text = None if keys is None else keys.secret(f"{link}.appkey")
+    except KeyStoreError:
+        return None
+    if text is None:
+        return None if keys is None else ""
+    digits = re.sub(r"[\s:,-]", "", text)
+    if re.fullmatch("[0-9A-Fa-f]{32}", digits):
+        return None
+    return f"{link}.appkey in the key store has {len(digits)} characters; an AppKey has 32 hexadecimal digits"

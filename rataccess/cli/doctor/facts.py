@@ -173,10 +173,12 @@ class LinkFact:
     interface: str | None = None
     pin: bool | None = None
     """Whether the key store has a PIN for it; `None` where that is not asked or cannot be seen."""
-    app_key: bool | None = None
-    """Whether the key store has a LoRaWAN AppKey for it; `None` likewise."""
+    app_key_error: str | None = None
+    """What is wrong with its LoRaWAN AppKey; empty where the key store has none, `None` where nothing is, or can be seen."""
     own_mac: bool = False
     """Whether LoRaWAN is spoken by the driver, and not by a module that keeps keys of its own."""
+    place: str | None = None
+    """The device file of its port, or its bus and where on it the radio is; two links cannot have the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class LoraPrivateDriver(Driver):
     """A node, and its hub."""
 
     options_type = NodeOptions
+    transports = ("lora_private",)
 
     def __init__(
         self,
