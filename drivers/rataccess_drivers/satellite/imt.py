@@ -48,6 +48,7 @@ class ImtDriver(ImtModem):
 
     options_type = ImtOptions
     transports = ("imt",)
+    transports = ("imt",)
 
     def __init__(
         self,

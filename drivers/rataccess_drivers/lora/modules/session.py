@@ -33,6 +33,7 @@ class ModuleSession(ModuleRadio, ABC):
     """What a `Driver` is; `ModuleDriver` moves messages."""
 
     options_type = ModuleOptions
+    transports = ("lorawan",)
 
     def __init__(
         self, options: ModuleOptions, context: DriverContext, *, open_line: OpenByteLine, gpio_opener: OpenLine
