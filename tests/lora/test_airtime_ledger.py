@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rataccess.clock import LoopClock
 from rataccess.driver import Forgetful
+from rataccess.errors import DiskFull
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger, Band
 
 G1 = Band("868.0-868.6 MHz, 1 %", 868_000_000, 868_600_000, 0.01)
@@ -144,6 +145,32 @@ def test_what_is_written_ahead_spares_writes_and_counts_after_a_restart() -> Non
     again = AirtimeLedger((G1,), card, "k", HandClock(), reserve=0.1)
     assert again.wait(868_100_000, 32.25 - 3.7) == 0
     assert again.wait(868_100_000, 32.25 - 3.5) > 0
+
+
+@pytest.mark.parametrize("reserve", [0.0, 0.1])
+def test_what_cannot_be_kept_counts_as_nothing(reserve: float) -> None:
+    """It is not sent either.  What was written ahead before the disk was full may be used, and no more."""
+    card, clock = Card(), HandClock()
+    charged: list[float] = []
+    book = AirtimeLedger((G1,), card, "k", clock, reserve=reserve)
+    book.on_spent = charged.append
+    book.spend(868_100_000, 2.0)
+    put_now, card.put_now = card.put_now, _full  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(DiskFull):
+            book.spend(868_100_000, 4.0)
+    assert charged == [2.0]
+    assert book.wait(868_100_000, 34.0) == 0
+    card.put_now = put_now  # type: ignore[method-assign]
+    book.spend(868_100_000, 4.0)
+    card.cut()
+    again = AirtimeLedger((G1,), card, "k", HandClock(), reserve=reserve)
+    assert again.wait(868_100_000, 30.1 - reserve * 36) > 0
+    assert again.wait(868_100_000, 29.9 - reserve * 36) == 0
+
+
+def _full(key: str, value: bytes) -> None:
+    raise DiskFull("no room")
 
 
 @settings(max_examples=60, deadline=None)

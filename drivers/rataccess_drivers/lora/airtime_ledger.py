@@ -111,21 +111,30 @@ class AirtimeLedger:
     def spend(self, frequency: int, seconds: float) -> None:
         """Note that `seconds` are about to be sent at `frequency` (Hz); on disk (or written ahead) when it returns.
 
-        Call it before sending: what a power cut interrupts counts as sent.  It refuses nothing; `wait` tells.
+        Call it before sending: what a power cut interrupts counts as sent.  It refuses nothing; `wait` tells.  Where the
+        memory fails, that is raised, and nothing counts: nothing may be sent then.
         """
+        if (band := self._band(frequency)) is not None:
+            self._note(band, seconds)
         self.on_spent(seconds)
-        if (band := self._band(frequency)) is None:
-            return
+
+    def _note(self, band: DutyBand, seconds: float) -> None:
         now, entries = self._clock.monotonic(), self._entries(band)
-        if entries and now - entries[-1].begin < self._period / _SLOTS:
-            entries[-1].end = now + seconds
-            entries[-1].seconds += seconds
-        else:
-            entries.append(_Entry(now, now + seconds, seconds))
-        self._ahead[band.name] = self._ahead.get(band.name, 0.0) - seconds
-        if self._ahead[band.name] < 0:
-            self._ahead[band.name] = self._reserve * band.share * self._period
+        recent = entries.pop() if entries and now - entries[-1].begin < self._period / _SLOTS else None
+        begin, before = (now, 0.0) if recent is None else (recent.begin, recent.seconds)
+        entries.append(_Entry(begin, now + seconds, before + seconds))
+        ahead = self._ahead.get(band.name, 0.0)
+        self._ahead[band.name] = ahead - seconds
+        if ahead >= seconds:
+            return
+        self._ahead[band.name] = self._reserve * band.share * self._period
+        try:
             self._write(now, now_on_disk=True)
+        except BaseException:
+            entries.pop()
+            entries.extend([recent] if recent is not None else [])
+            self._ahead[band.name] = ahead
+            raise
 
     def wait(self, frequency: int, seconds: float) -> float:
         """Seconds until a packet of `seconds` may be sent at `frequency`: 0 for now, infinite for never."""
@@ -181,7 +190,6 @@ class AirtimeLedger:
 
     def _write(self, now: float, *, now_on_disk: bool) -> None:
         """Ages rather than times: nothing else survives a restart.  An end still to come has a negative age."""
-        self._written = now
         kept = {
             name: [
                 *([now - entry.begin, now - entry.end, entry.seconds] for entry in entries),
@@ -191,6 +199,7 @@ class AirtimeLedger:
             if entries
         }
         (self._memory.put_now if now_on_disk else self._memory.put)(self._key, cbor2.dumps(kept))
+        self._written = now
 
     def _read(self) -> dict[str, deque[_Entry]]:
         data = self._memory.get(self._key)

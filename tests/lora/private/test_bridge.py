@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rataccess.clock import LoopClock
 from rataccess.driver import Forgetful
-from rataccess.errors import ConfigurationError, ObjectError
+from rataccess.errors import ConfigurationError, DiskFull, ObjectError
 from rataccess.objects import Service
 from rataccess.services.ways import frames
 from rataccess.transport import Endpoint
@@ -174,6 +174,17 @@ def test_air_time_is_kept_in_a_file(tmp_path: Path) -> None:
         program.FileMemory(path)
 
 
+def test_a_full_disk_is_an_error_of_the_store_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    memory = program.FileMemory(path)
+    memory.put_now("a", b"1")
+    path.with_name("state.new").mkdir()  # what cannot be written, whoever tries
+    with pytest.raises(DiskFull, match="--state"):
+        memory.put_now("a", b"2")
+    assert memory.get("a") == b"1"
+    assert program.FileMemory(path).get("a") == b"1"
+
+
 async def test_a_signal_ends_the_process() -> None:
     site = Site()
     serving = asyncio.create_task(program.serve(site.bridge))
@@ -193,6 +204,8 @@ async def test_a_signal_ends_the_process() -> None:
         ({"frequency": 868_650_000}, "not allowed"),
         ({"frequency": 915_000_000}, "not allowed"),
         ({"power_dbm": 22}, "16 dBm"),
+        ({"bandwidth": 500_000}, "reach beyond"),
+        ({"bandwidth": 250_000, "region": "IN865"}, "reach beyond"),
         ({"region": "AU915", "spreading_factor": 12}, "too slow"),
     ],
 )

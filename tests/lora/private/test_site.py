@@ -8,7 +8,7 @@ import cbor2
 import pytest
 
 from rataccess.driver import Evidence, Forgetful, MovesMessages, RadioMessage, Rationed
-from rataccess.errors import AttachFailed, NotNow, PacketTooLarge, TransportBroken
+from rataccess.errors import AttachFailed, DiskFull, NotNow, PacketTooLarge, TransportBroken
 from rataccess_drivers.lora.private.driver import LoraPrivateDriver
 from rataccess_drivers.lora.private.frame import Frame, Kind, encode
 from tests.lora.private.site import MANAGEMENT, NETWORK, SOLUTION, Site, heard
@@ -105,6 +105,41 @@ async def test_a_hub_that_is_gone_is_told_and_found_again() -> None:
         await node.attach()
         assert (await node.status()).evidence is Evidence.BEARER
         await node.aclose()
+
+
+async def test_a_full_disk_is_no_fault_of_the_radio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent that cannot be kept first; the transceiver stays as it is, at both ends."""
+    monkeypatch.setattr("rataccess_drivers.lora.private.options.WRITTEN_AHEAD", 0.0)
+    site, memory = Site(), FullAtTimes()
+    site.memory = hub = FullAtTimes()
+    site.bridge = site.new_bridge()
+    async with site.working():
+        node = site.node(memory=memory)
+        await node.open()
+        await node.attach()
+        memory.full = True
+        with pytest.raises(NotNow, match="kept") as caught:
+            await node.send_message(message(SOLUTION + b"x"))
+        assert caught.value.retry_after == 30
+        assert (await node.status()).evidence is Evidence.BEARER
+        memory.full, hub.full = False, True
+        assert await node.send_message(message(SOLUTION + b"x")) is None, "no acknowledgement was sent"
+        assert site.bridge.working
+        assert not [name for name in site.bridge.counters if "radio" in name]
+        hub.full = False
+        assert await node.send_message(message(SOLUTION + b"back")) is not None
+        await node.aclose()
+
+
+class FullAtTimes(Forgetful):
+    """A disk that may be full."""
+
+    full = False
+
+    def put_now(self, key: str, value: bytes) -> None:
+        if self.full:
+            raise DiskFull("no room")
+        self.put(key, value)
 
 
 async def test_lost_acknowledgements_double_nothing() -> None:

@@ -20,7 +20,7 @@ import cbor2
 import msgspec
 
 from rataccess.clock import SystemClock
-from rataccess.errors import ConfigurationError, RataccessError
+from rataccess.errors import ConfigurationError, DiskFull, RataccessError
 from rataccess_drivers.lora.private.bridge import Bridge, BridgeSettings
 
 
@@ -44,19 +44,25 @@ class FileMemory:
         return self._values.get(key)
 
     def put_now(self, key: str, value: bytes) -> None:
-        """See `Memory.put_now`."""
-        self._values[key] = value
+        """See `Memory.put_now`; raises `DiskFull` where the file cannot be written, and the old one stays."""
+        values = self._values | {key: value}
         new = self._path.with_name(f"{self._path.name}.new")
-        with new.open("wb") as file:
-            file.write(cbor2.dumps(self._values))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)  # or a power cut may bring the old file back, and air time with it
-        finally:
-            os.close(folder)
+            with new.open("wb") as file:
+                file.write(cbor2.dumps(values))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)  # or a power cut may bring the old file back, and air time with it
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise DiskFull(
+                f"{self._path} cannot be written: {error.strerror}; make room there, or give --state"
+            ) from error
+        self._values = values
 
     put = put_now
 

@@ -249,14 +249,14 @@ class Endpoint:
         else:
             self._give_up(current, now, "the channel is in use", self._pause(current, current.looks))
 
-    def not_allowed(self, now: float, seconds: float) -> None:
-        """The law forbids to send it for so long."""
+    def not_allowed(self, now: float, seconds: float, reason: str = "the air time of this band is spent") -> None:
+        """The law forbids to send it for so long; or what it demands to be kept cannot be."""
         current = self._current
         if isinstance(self._in_hand, Frame):
             self._answers.popleft()
             self.counters["acknowledgements without air time"] += 1
         elif current is not None and self._in_hand is current:
-            self._give_up(current, now, "the air time of this band is spent", seconds)
+            self._give_up(current, now, reason, seconds)
 
     def _missed(self, current: Attempt, now: float) -> None:
         self.counters["missed acknowledgements"] += 1

@@ -90,9 +90,21 @@ def plan(settings: RadioSettings) -> Plan:
         raise ConfigurationError(f"{frequency} Hz is not allowed in {region.name}; see its sub-bands")
     if settings.power_dbm > region.max_eirp:
         raise ConfigurationError(f"{settings.power_dbm} dBm is more than {region.name} allows: {region.max_eirp} dBm")
+    _check_edges(region, frequency, settings.bandwidth)
     modulation = Modulation(settings.spreading_factor, settings.bandwidth, settings.coding_rate)
     channel = Channel(frequency, modulation, settings.power_dbm, settings.sync_word)
     return Plan(region, channel, _mtu(modulation, _longest(settings, region, frequency)))
+
+
+def _check_edges(region: Region, frequency: int, bandwidth: int) -> None:
+    """All of what is sent has to lie in the sub-band whose law holds for it (EN 300 220-1, 5.6: operating channel)."""
+    band = region.band(frequency)
+    lowest, highest = (region.low, region.high) if band is None else (band.lowest, band.highest)
+    if frequency - bandwidth / 2 < lowest or frequency + bandwidth / 2 > highest:
+        raise ConfigurationError(
+            f"{bandwidth} Hz around {frequency} Hz reach beyond {lowest} to {highest} Hz, which {region.name} allows "
+            "there; use a smaller bandwidth or another frequency"
+        )
 
 
 def _longest(settings: RadioSettings, region: Region, frequency: int) -> float:

@@ -7,17 +7,22 @@ message is sent the channel was found free twice, so long apart that an acknowle
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rataccess.errors import RataccessError
+from rataccess.errors import RataccessError, StoreError
 from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
 from rataccess_drivers.lora.private.frame import LARGEST
 from rataccess_drivers.lora.private.link import Endpoint, Event, Listen, Send
 from rataccess_drivers.lora.transceiver import Reception, Transceiver
 
+log = logging.getLogger("rataccess.lora.private")
+
+DISK_RETRY = 30.0
+"""Seconds until another attempt where the air time could not be kept first."""
 BETWEEN_LOOKS = 0.06
 """Seconds: an acknowledgement follows its frame sooner than that, usually."""
 _STEP = 0.02
@@ -106,8 +111,7 @@ class Runner:
             self._endpoint.not_allowed(_now(), seconds)
         elif action.look_first and not await self._free():
             self._endpoint.busy(_now())
-        else:
-            self._ledger.spend(channel.frequency, on_air)
+        elif self._spent(on_air):
             ended = await self._radio.transmit(
                 action.data,
                 frequency=channel.frequency,
@@ -116,6 +120,16 @@ class Runner:
                 sync_word=channel.sync_word,
             )
             self._endpoint.sent(ended)
+
+    def _spent(self, seconds: float) -> bool:
+        """Whether the air time is noted: what cannot be is not sent, and the radio is all right all the same."""
+        try:
+            self._ledger.spend(self._channel.frequency, seconds)
+        except StoreError as error:
+            log.warning("air time cannot be kept, so nothing is sent for %.0f s: %s", DISK_RETRY, error)
+            self._endpoint.not_allowed(_now(), DISK_RETRY, "the air time cannot be kept")
+            return False
+        return True
 
     async def _free(self) -> bool:
         frequency, modulation = self._channel.frequency, self._channel.modulation
