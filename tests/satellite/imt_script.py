@@ -13,6 +13,7 @@ import msgspec
 from rataccess.clock import LoopClock
 from rataccess.driver import DriverContext, Forgetful
 from rataccess.objects import Memory
+from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite.imt import ImtDriver, ImtOptions
 from rataccess_hil.memory_port import MemoryPort
 
@@ -128,11 +129,14 @@ class ScriptedImt:
         self.say(299, "messageOriginateStatus", {**about, "final_mo_status": self.final})
 
 
-def driver(script: ScriptedImt, memory: Memory | None = None, **options: Any) -> ImtDriver:
+def driver(
+    script: ScriptedImt, memory: Memory | None = None, *, line_opener: OpenLine = open_line, **options: Any
+) -> ImtDriver:
     """A driver on it; `memory` outlives it."""
     return ImtDriver(
         msgspec.convert({"port": "pty:/memory", **options}, ImtOptions),
         DriverContext("sat", LoopClock(), memory=memory if memory is not None else Forgetful()),
         open_line=script.port.open_line,
+        line_opener=line_opener,
         chance=random.Random(1),
     )

@@ -9,6 +9,7 @@ import pytest
 
 from rataccess.driver import Evidence, Forgetful, RadioMessage
 from rataccess.errors import Closed, NotNow, TransportBroken
+from rataccess_drivers.gpio import LineSettings
 from tests.satellite.imt_script import ScriptedImt, driver
 
 pytestmark = pytest.mark.looptime
@@ -111,6 +112,36 @@ async def test_what_an_earlier_process_left_is_taken_back(status: str, copies: i
     assert script.asked.count("PUT messageOriginateStatus") == 1
     assert script.messages.count(b"hello") == copies
     await modem.aclose()
+
+
+async def test_the_modem_has_shut_down_before_its_supply_goes() -> None:
+    """IRIDIUM_ENABLE first, and back only when the modem is surely down: its guide warns of damage otherwise."""
+    levels: list[tuple[float, int, bool]] = []
+
+    class Wire:
+        def __init__(self, settings: LineSettings, initial: bool) -> None:
+            self.line = settings.line
+            self.write(initial)
+
+        def write(self, value: bool) -> None:
+            levels.append((asyncio.get_running_loop().time(), int(self.line or 0), value))
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    wirings: list[tuple[dict[str, Any], int]] = [({"power_enable": {"line": 1}}, 5), ({}, 30)]
+    for wiring, pause in wirings:
+        script = ScriptedImt()
+        modem = driver(script, line_opener=Wire, iridium_enable={"line": 2}, **wiring)
+        await modem.open()
+        levels.clear()
+        await modem.recoveries[-1].run()
+        down = {line: when for when, line, value in levels if not value}
+        back = {line: when for when, line, value in levels if value}
+        assert [line for _, line, _ in levels][: len(down)] == sorted(down, reverse=True)
+        assert back[2] - down[2] == pytest.approx(35 if wiring else 30, abs=1)
+        assert back[min(down)] - down[min(down)] == pytest.approx(pause, abs=1)
+        await modem.aclose()
 
 
 async def test_what_another_modem_has_is_not_waited_for() -> None:

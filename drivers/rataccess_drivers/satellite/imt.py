@@ -25,12 +25,13 @@ from rataccess.transport import Downlink, Handover, Hints
 from rataccess_drivers.byteline import OpenByteLine, open_byte_line
 from rataccess_drivers.gpio import OpenLine, open_line
 from rataccess_drivers.satellite.base import LOOK_AGAIN, log
-from rataccess_drivers.satellite.imt_modem import ImtModem
+from rataccess_drivers.satellite.imt_modem import ImtModem, ResetUsb
 from rataccess_drivers.satellite.imt_options import ImtOptions
 from rataccess_drivers.satellite.imt_transfer import Fate, Origination, Terminations, fate
 from rataccess_drivers.satellite.jspr import Message
 from rataccess_drivers.satellite.kept import Attempt, Outcome, digest
 from rataccess_drivers.satellite.pace import Pace
+from rataccess_drivers.usb import reset_usb
 
 __all__ = ["ImtDriver", "ImtOptions"]
 
@@ -48,7 +49,6 @@ class ImtDriver(ImtModem):
 
     options_type = ImtOptions
     transports = ("imt",)
-    transports = ("imt",)
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class ImtDriver(ImtModem):
         open_line: OpenByteLine = open_byte_line,
         line_opener: OpenLine = open_line,
         chance: random.Random | None = None,
+        usb_resetter: ResetUsb = reset_usb,
     ) -> None:
         hints = Hints(
             rat="imt",
@@ -69,7 +70,7 @@ class ImtDriver(ImtModem):
             unit=Unit.CREDIT,
             compact=True,
         )
-        super().__init__(options, context, hints, open_line, line_opener)
+        super().__init__(options, context, hints, open_line, line_opener, usb_resetter)
         self._pace = Pace(context.clock.monotonic, chance or random.Random())
         self._terminations = Terminations()
         self._origination: Origination | None = None

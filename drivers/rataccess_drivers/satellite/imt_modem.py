@@ -8,38 +8,54 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from rataccess.bus import PortAddress
 from rataccess.driver import Bearer, DriverContext, Evidence, RadioStatus, Recovery
-from rataccess.errors import AttachFailed, CommandFailed, PortLost, RadioSilent
+from rataccess.errors import AttachFailed, CommandFailed, PortLost, RadioNotFound, RadioSilent
 from rataccess.transport import Hints
-from rataccess_drivers.byteline import OpenByteLine
+from rataccess_drivers.byteline import OpenByteLine, port_at
 from rataccess_drivers.gpio import OpenLine
 from rataccess_drivers.satellite.base import LOOK_AGAIN, SatelliteRadio
 from rataccess_drivers.satellite.imt_options import ImtOptions
 from rataccess_drivers.satellite.jspr import Message
 from rataccess_drivers.satellite.jspr_console import JsprConsole
 from rataccess_drivers.satellite.wires import Wires
+from rataccess_drivers.usb import on_usb, reset_usb
 
 # The vendor's library waits as long after each change of the operational state.
 SETTLE = 0.1
 STATE_LIMIT = 30.0
 BARRED_FOR = 3_600.0
 DISCHARGE = 5.0
+# IRIDIUM_ENABLE must be low until BOOTED is, or the modem may be damaged (its hardware guide); shutting down has been seen
+# to take less than this.
+SHUTDOWN = 30.0
+# A USB port is back by then.
+ENUMERATION = 15.0
+
+ResetUsb = Callable[[PortAddress], Awaitable[None]]
 
 
 class ImtModem(SatelliteRadio, ABC):
     """Port, set-up, sky and repairs of one modem."""
 
     def __init__(
-        self, options: ImtOptions, context: DriverContext, hints: Hints, open_line: OpenByteLine, line_opener: OpenLine
+        self,
+        options: ImtOptions,
+        context: DriverContext,
+        hints: Hints,
+        open_line: OpenByteLine,
+        line_opener: OpenLine,
+        usb_resetter: ResetUsb = reset_usb,
     ) -> None:
         super().__init__(context, hints)
         self.options = options
         self.identity: dict[str, str] = {}
         """What `hwInfo` says; empty until the modem was asked."""
         self._console = JsprConsole(context.name, open_line, self._told, self._gone)
+        self._reset_usb = usb_resetter
         self._wires = Wires({"power": options.power_enable, "iridium": options.iridium_enable}, line_opener)
         self._bars: int | None = None
         self._level: float | None = None
@@ -254,8 +270,10 @@ class ImtModem(SatelliteRadio, ABC):
             Recovery("reopen port", self._reopen, again),
             Recovery("radio off/on", self._radio_off_on, again + 2 * STATE_LIMIT),
         ]
+        if on_usb(port_at(self.options.port)):
+            rungs.append(Recovery("usb reset", self._replug, again + ENUMERATION))
         if self._wires:
-            rungs.append(Recovery("power cut", self._cut_power, again + DISCHARGE, attempts=2))
+            rungs.append(Recovery("power cut", self._cut_power, again + DISCHARGE + SHUTDOWN, attempts=2))
         return tuple(rungs)
 
     async def _reopen(self) -> None:
@@ -269,9 +287,24 @@ class ImtModem(SatelliteRadio, ABC):
         await asyncio.sleep(SETTLE)
         await self._console.put("operationalState", {"state": "active"}, fine=(402, 406))
 
+    async def _replug(self) -> None:
+        """After many sessions that failed a 9704 may fall silent, until its USB device is bound anew (seen in the field)."""
+        self._console.close()
+        await self._reset_usb(port_at(self.options.port))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + ENUMERATION
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                return await self._open_port()
+            except RadioNotFound:
+                if loop.time() >= end:
+                    raise
+
     async def _cut_power(self) -> None:
         self._console.close()
-        await self._wires.cut(DISCHARGE)
+        supply = "power" in self._wires
+        await self._wires.cut(DISCHARGE if supply else SHUTDOWN, apart=SHUTDOWN)
         await self._open_port()
 
 

@@ -40,13 +40,14 @@ class Wires:
             self._held[name] = hold_line(self._settings[name], value, self._opener)
         self._held[name].write(value)
 
-    async def cut(self, seconds: float, *names: str) -> None:
-        """Those named (or all) off for so long, the last one first, and on again whatever happens meanwhile."""
+    async def cut(self, seconds: float, *names: str, apart: float = 0.0) -> None:
+        """Those named (or all) off for so long, the last one first, `apart` seconds before the next; and on again
+        whatever happens meanwhile."""
         chosen = [name for name in self._settings if not names or name in names]
         try:
             for name in reversed(chosen):
                 self.set(name, False)
-            await asyncio.sleep(seconds)
+                await asyncio.sleep(apart if name != chosen[0] else seconds)
         finally:
             for name in chosen:
                 self.set(name, True)

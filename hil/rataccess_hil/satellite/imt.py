@@ -120,8 +120,12 @@ class ImtControls(Controls):
         self._modem.core.faults.card = present
 
     def hang(self) -> None:
-        """Silent until its power is cut."""
+        """Silent until its power is cut or its USB bound anew."""
         self._modem.core.faults.silent = True
+
+    def replug(self) -> None:
+        """Its USB is unbound and bound; the supply stays."""
+        self._modem.core.faults.silent = False
 
     def power(self, on: bool) -> None:
         """Its supply."""
