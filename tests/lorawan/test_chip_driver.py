@@ -23,7 +23,7 @@ from rataccess.objects import Service
 from rataccess.registry import driver as registered
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints, Packet
-from rataccess_drivers.lora.class_a import LoRaWanChipDriver
+from rataccess_drivers.lora.class_a import UNHEARD, LoRaWanChipDriver
 from rataccess_drivers.lora.class_a_radio import Margins
 from rataccess_drivers.lora.mac import Listen
 from rataccess_hil.lora import Misdeed
@@ -356,6 +356,22 @@ async def test_a_network_that_lost_the_session_is_joined_anew() -> None:
         assert field.device.joins == 2
         assert told[-1].evidence is Evidence.BEARER
         assert await driver.send_message(RadioMessage(b"heard", 2)) is not None
+
+
+async def test_a_network_that_is_silent_for_long_is_joined_anew() -> None:
+    """Uplinks without a downlink are counted in steps of more than one where a payload goes again in another frame."""
+    options = {"confirmed": "always", "attempts": 2, "unacknowledged_limit": 0}
+    async with attached(options=options) as (field, driver):
+        assert driver._mac is not None
+        assert driver._mac.session is not None
+        driver._mac._session = driver._mac.session.replace(adr_ack_cnt=UNHEARD - 3)
+        field.network.silent = True
+        seen = []
+        for _ in range(3):
+            await driver.send_message(RadioMessage(b"anybody?", 2))
+            seen.append((await driver.status()).evidence)
+            await asyncio.sleep(3)
+        assert seen == [Evidence.BEARER, Evidence.REGISTERED, Evidence.REGISTERED]
 
 
 @pytest.mark.parametrize("misdeed", [each for each in Misdeed if each is not Misdeed.SILENCE])

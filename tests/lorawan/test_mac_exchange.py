@@ -26,6 +26,7 @@ from rataccess.lorawan.regions import AU915, EU868, REGIONS, US915, Region
 from rataccess_drivers.lora.mac import Done, Listen, Received
 from rataccess_drivers.lora.mac.exchange import State
 from rataccess_drivers.lora.mac.joining import Joining
+from rataccess_drivers.lora.mac.session import SessionFile
 from tests.lorawan.small_network import APP_KEY, DEV_EUI, Bench, joined, nothing, only_in
 
 AS923 = REGIONS["AS923"]
@@ -223,11 +224,23 @@ def test_another_key_or_region_has_no_session() -> None:
     assert bench.mac.session is not None
 
 
-def test_a_session_that_cannot_be_read_is_none() -> None:
+def test_a_damaged_session_is_none() -> None:
+    """One altered bit could use a counter twice, or name a receive window that there is not: each uplink would fail."""
     bench = joined()
-    bench.memory.put("driver/field/session", b"\x93nonsense")
+    bench.send(b"x")
+    bench.mac.give_back()
+    memory = bench.memory
+    file = SessionFile(memory, "driver/field/session", bench.mac.settings.identity)
+    whole = memory.get("driver/field/session")
+    assert whole is not None
+    assert file.read() is not None
+    for at in range(len(whole)):
+        memory.put("driver/field/session", whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        assert file.read() is None
+    memory.put("driver/field/session", whole[:-1])
     bench.restart()
     assert bench.mac.session is None
+    assert bench.join().joined
 
 
 def test_not_joined() -> None:

@@ -106,6 +106,8 @@ class LoRaWanChipDriver(Driver):
         self._told: Evidence | None = None
         self._rejoin = False
         self._unacknowledged = 0
+        self._doubts = 0
+        """How many times `UNHEARD` uplinks have brought nothing since the last downlink."""
         self._ask_time_at = 0.0
         self._hints = view.HintsNews(lambda: self.message_hints)
 
@@ -129,6 +131,7 @@ class LoRaWanChipDriver(Driver):
         if self._mac is None:
             self._ask_time_at = now = self._now()
             self._mac = Mac(told, self._context.memory, f"driver/{self._name}", self._ledger, self._chance, now)
+            self._doubts = self._mac.session.adr_ack_cnt // UNHEARD if self._mac.session is not None else 0
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
         begins, self._trouble = isinstance(self._trouble, Closed), None
@@ -296,9 +299,8 @@ class LoRaWanChipDriver(Driver):
         """A network that has lost our session hears nothing and says nothing: after long silence ask to join anew."""
         self._unacknowledged = self._unacknowledged + 1 if unacknowledged else 0
         unheard = mac.session.adr_ack_cnt if mac.session is not None else 0
-        lost = (0 < self.options.unacknowledged_limit <= self._unacknowledged) or (
-            unheard >= UNHEARD and unheard % UNHEARD == 0
-        )
+        before, self._doubts = self._doubts, unheard // UNHEARD
+        lost = 0 < self.options.unacknowledged_limit <= self._unacknowledged or self._doubts > before
         if lost and mac.session is not None:
             log.warning("%s: the network has long been silent; it may have lost the session", self._name)
             self._unacknowledged = 0

@@ -7,6 +7,7 @@ so whatever fails half-way leaves the old one.  Keys are never in a `repr`.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Mapping
 
 import msgspec
@@ -115,21 +116,38 @@ class SessionFile:
         self._identity = identity
 
     def read(self) -> Session | None:
-        """The session of this device, or `None`: there is none, it is another device's, or it cannot be read."""
+        """The session of this device, or `None`: there is none, it is another device's, or it is damaged."""
         data = self._memory.get(self._key)
         if not data:
             return None
         try:
-            session = msgspec.msgpack.decode(data, type=Session)
-        except msgspec.MsgspecError as error:
-            log.warning("the LoRaWAN session under %s cannot be read (%s): the device joins anew", self._key, error)
+            session = _opened(data)
+        except (ValueError, msgspec.MsgspecError) as error:
+            log.warning("the LoRaWAN session under %s is damaged (%s): the device joins anew", self._key, error)
             return None
         return session if session.identity == self._identity else None
 
     def write(self, session: Session | None) -> None:
         """On disk when it returns; raises `StoreError`, and then the old one stays."""
-        self._memory.put_now(self._key, b"" if session is None else msgspec.msgpack.encode(session))
+        self._memory.put_now(self._key, b"" if session is None else _sealed(session))
 
     def note(self, session: Session) -> None:
         """On disk soon: for what may be forgotten."""
-        self._memory.put(self._key, msgspec.msgpack.encode(session))
+        self._memory.put(self._key, _sealed(session))
+
+
+_CHECK = 4
+"""Octets of CRC-32 before the session: one altered bit of it could use a counter twice, or leave no receive window."""
+
+
+def _sealed(session: Session) -> bytes:
+    data = msgspec.msgpack.encode(session)
+    return zlib.crc32(data).to_bytes(_CHECK, "big") + data
+
+
+def _opened(data: bytes) -> Session:
+    """Raises `ValueError` or `MsgspecError` for anything but a whole session."""
+    check, session = data[:_CHECK], data[_CHECK:]
+    if zlib.crc32(session).to_bytes(_CHECK, "big") != check:
+        raise ValueError("its checksum is wrong")
+    return msgspec.msgpack.decode(session, type=Session)
