@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from rataccess import __version__
 from rataccess.cli.fleet import fleet_app
 from rataccess.cli.fleet_identity import DevEui, Imei, Lora, Notecard
 from rataccess.config.model import UrgencyName
@@ -24,6 +25,22 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(fleet_app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rataccess {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What all commands share."""
+
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="rataccess.toml; default: RATACCESS_CONFIG, ./, /etc/rataccess/")

@@ -18,6 +18,19 @@ from rataccess_drivers.at.commands import Command, Reply, Urc
 from rataccess_drivers.at.port import AtPort
 
 T = TypeVar("T")
+RUI3_FAILURES = (
+    "AT_ERROR",
+    "AT_PARAM_ERROR",
+    "AT_TEST_PARAM_OVERFLOW",
+    "AT_BUSY_ERROR",
+    "AT_NO_NETWORK_JOINED",
+    "AT_NO_CLASSB_ENABLE",
+    "AT_RX_ERROR",
+    "AT_DUTYCYCLE_RESTRICTED",
+    "AT_CRYPTO_ERROR",
+    "AT_COMMAND_NOT_FOUND",
+)
+"""How RAKwireless's modules refuse (RUI3 serial operating manual); they say OK like a modem otherwise."""
 HELP = "commands as the modem knows them; !timeout SECONDS; exit or Ctrl-D ends"
 
 
@@ -60,7 +73,7 @@ class Console:
 
     def ask(self, text: str, timeout: float) -> Reply:
         """The reply; raises `CommandFailed`, `RadioSilent`, `PortLost`, `ValueError`."""
-        return self._do(self._port.run(Command(text, timeout=timeout)))
+        return self._do(self._port.run(Command(text, timeout=timeout, failure=RUI3_FAILURES)))
 
 
 def show(reply: Reply) -> None:

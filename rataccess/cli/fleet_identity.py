@@ -98,8 +98,14 @@ def _keep(provisioning: Any, found: Any, service: Service, serial_number: str, k
 def _read_key(file: Path) -> bytes:
     try:
         text = sys.stdin.read(1024) if str(file) == "-" else file.read_text(encoding="ascii")[:1024]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as text") from error
-    if re.fullmatch(r"[0-9a-fA-F]{32}", text.strip()) is None:
-        raise ConfigurationError(f"{file} holds {len(text.strip())} characters; an AppKey has 32 hexadecimal digits")
-    return bytes.fromhex(text.strip())
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{file} is not text; an AppKey has 32 hexadecimal digits"
+        ) from None  # it would show it
+    digits = re.sub(r"[\s:,-]", "", text)
+    if re.fullmatch(r"[0-9a-fA-F]{32}", digits) is None:
+        what = "of which some are not hexadecimal" if len(digits) == 32 else "and an AppKey has 32 hexadecimal digits"
+        raise ConfigurationError(f"{file} holds {len(digits)} characters, {what}")
+    return bytes.fromhex(digits)

@@ -48,6 +48,22 @@ options = {{ interface = "eth0" }}
 # order = 2
 # failback_after = 30
 # options = {{ port = "usb:2c7c:0700#if3", apn = "internet" }}
+
+# [links.lora]                       # its AppKey: secrets.toml in this folder, mode 0600, [lora] appkey = "..."
+# driver = "rak3172"
+# transport = "lorawan"
+# order = 3
+# budget = {{ airtime = 30, period = 86400 }}
+# options = {{ port = "serial:/dev/serial0", region = "EU868" }}
+
+# [links.satellite]
+# driver = "sbd"
+# transport = "sbd"
+# order = 4
+# min_urgency = "alarm"
+# cost_per_unit = 0.12
+# budget = {{ credits = 40, period = 86400 }}
+# options = {{ port = "usb:0403:6001#if0" }}
 """
 
 

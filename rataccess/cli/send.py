@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rataccess import errors
+from rataccess.cli.status import fetch
 from rataccess.config import Configuration, load
 from rataccess.device import AsyncDevice
 from rataccess.device.requests import answers
@@ -104,7 +105,16 @@ def send(wish: Wish, config: Path | None, wait: float | None) -> ReceiptState:
         return asyncio.run(_by_itself(configuration, wish.request(DELIVERY if wait is None else wait)))
     with connection:
         connection.settimeout(PATIENCE + (wait or 0.0))
-        return _told(_ask(connection, request))
+        state = _told(_ask(connection, request))
+    if wait is not None and state is not ReceiptState.DELIVERED:
+        _say_why(fetch(config)["explanation"])
+    return state
+
+
+def _say_why(explanation: str) -> None:
+    """What the links are busy with, for whoever waited in vain."""
+    links = explanation.partition("\nlatest decisions:")[0]
+    sys.stderr.write(f"not delivered yet; {links}\n")
 
 
 def _connected(path: Path) -> socket.socket:
@@ -134,7 +144,10 @@ async def _by_itself(configuration: Configuration, request: dict[str, object]) -
     device = AsyncDevice.open(configuration)
     await device.start()
     try:
-        return _told([answer async for answer in answers(device, json.dumps(request).encode())])
+        state = _told([answer async for answer in answers(device, json.dumps(request).encode())])
+        if state is not ReceiptState.DELIVERED:
+            _say_why(device.explain())
+        return state
     finally:
         await device.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from rataccess_hil.replay import ReplayRadio
 from rataccess_hil.rig import ModemProcess
+from rataccess_hil.transcript import parse_transcript
 from tests.cli.conftest import Cli
 
 
@@ -47,6 +50,21 @@ def test_silence_ends_with_6(cli: Cli, modem: ModemProcess) -> None:
         modem.controls.do("ignore", command="+CGMM", on=False)
     assert told.code == 6
     assert "did not answer AT+CGMM within 0.2 s" in told.err
+
+
+async def test_a_lora_module_that_refuses_is_not_silent(cli: Cli) -> None:
+    """RUI3 refuses in words of its own."""
+    lines = [
+        "# rataccess transcript 1",
+        r"0.1 > AT\r",
+        r"0.2 < OK\r\n",
+        r"0.3 > AT+DR=9\r",
+        r"0.4 < AT_PARAM_ERROR\r\n",
+    ]
+    async with ReplayRadio(parse_transcript("\n".join(lines)), timing=lambda _: 0.0) as radio:
+        told = await asyncio.to_thread(cli, "at", radio.address, "-c", "AT+DR=9")
+    assert (told.code, told.out) == (1, "")
+    assert "AT+DR failed: AT_PARAM_ERROR" in told.err
 
 
 def test_a_held_port_names_its_holder(cli: Cli, modem: ModemProcess) -> None:

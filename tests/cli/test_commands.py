@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import rataccess
 import rataccess.cli as command_line
 from rataccess import AsyncDevice, ReceiptState, Service, errors
 from rataccess.channel.packets import MOST_PACKETS
+from rataccess.cli.fleet_identity import _read_key
 from rataccess.config import load
+from rataccess.device.build import checked
 from rataccess.exchange.inbound import Inflow
 from rataccess.keys import FileKeyStore
 from rataccess.services import admin, provisioning, settings
@@ -65,6 +68,10 @@ def test_exit_codes_are_as_documented() -> None:
     assert documented == {0, 1, 2, 3, 4, 5, 6, 130}
 
 
+def test_the_version(cli: Cli) -> None:
+    assert cli("--version").out == f"rataccess {rataccess.__version__}\n"
+
+
 def test_python_dash_m_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "rataccess", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
@@ -79,6 +86,29 @@ def test_a_missing_extra_is_named(package: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"rataccess: {package} is not installed; pip install 'rataccess[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"2B" * 15 + b"2", "holds 31 characters, and an AppKey has 32 hexadecimal digits"),
+        (b"2O" * 16, "holds 32 characters, of which some are not hexadecimal"),
+        (b"\xff" * 16, "is not text; an AppKey has 32 hexadecimal digits"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_an_app_key_that_is_none(tmp_path: Path, content: bytes | None, told: str) -> None:
+    file = tmp_path / "app.key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(errors.ConfigurationError) as caught:
+        _read_key(file)
+    assert str(caught.value) == f"{file} {told}"
+
+
+def test_an_app_key_as_labels_print_it(tmp_path: Path) -> None:
+    (tmp_path / "app.key").write_text("2B:7e:" * 8 + "\n")
+    assert _read_key(tmp_path / "app.key") == bytes.fromhex("2b7e" * 8)
 
 
 # --- provision --------------------------------------------------------------------------------------------------------
@@ -101,6 +131,16 @@ def test_provision_makes_a_folder_and_tells_both_services(cli: Cli, services: Pa
     configuration = load(folder / "rataccess.toml", {})
     assert (configuration.device.serial_number, configuration.device.state) == ("D-1", str(folder))
     assert (configuration.management.port, configuration.solution.port) == (5683, 5684)
+
+
+def test_every_link_that_provision_suggests_is_one(cli: Cli, services: Path, tmp_path: Path) -> None:
+    cli("provision", "D-1")
+    path = tmp_path / "D-1/rataccess.toml"
+    path.write_text(re.sub(r"^# (?=\[|\w+ = )", "", path.read_text(), flags=re.MULTILINE))
+    found = load(path)
+    assert list(found.links) == ["ethernet", "cellular", "lora", "satellite"]
+    for name, link in found.links.items():
+        checked(name, link)
 
 
 def test_provision_prints_the_identity_as_text_and_as_a_qr_code_and_no_secret(

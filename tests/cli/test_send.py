@@ -67,6 +67,8 @@ async def test_by_the_running_device(cli: Cli, configured: Path, tmp_path: Path)
         assert (code, out.startswith("record 4: "), err) == (0, True, "")
         code, out, err = await send("5", "-s", "management", "--wait", "0.05")
         assert (code, out.startswith("record 1: ")) == (1, True), err
+        assert re.match(r"not delivered yet; in use: .*\n  wired: ", err)
+        assert "latest decisions" not in err
     records = admin.records(tmp_path / "solution.sqlite")
     assert [(record.queue, record.number) for record in records] == [
         ("default", 1),
@@ -82,6 +84,9 @@ async def test_by_opening_the_device(cli: Cli, configured: Path, tmp_path: Path)
     assert (told.code, told.out.splitlines()[-1]) == (0, "record 1: delivered")
     assert "no device 'D-1' runs here: opening it" in told.err
     assert len(stored(tmp_path)) == 1
+    told = await asyncio.to_thread(cli, "send", "-c", str(configured), "1", "-s", "management", "--wait", "0.05")
+    assert told.code == 1
+    assert re.search(r"not delivered yet; in use: .*\n  wired: ", told.err)
 
 
 async def test_mistakes(cli: Cli, configured: Path, tmp_path: Path) -> None:
