@@ -10,11 +10,12 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rataccess.services.crowd import Crowd
 from rataccess.services.sockets import listen_tcp
 
 logger = logging.getLogger("rataccess.services")
@@ -30,7 +31,8 @@ class WebServer:
     """Between `start` and `aclose`."""
 
     def __init__(self, app: Any, host: str, port: int, *, most_at_once: int, what: str) -> None:
-        """`app` is an ASGI application; `most_at_once` requests are under way, one more is answered 503."""
+        """`app` is an ASGI application; `most_at_once` connections are there: where one more comes, one without a whole
+        request gives way, and where all have one, its request is answered 503."""
         self._app, self._host, self._port = app, host, port
         self._most, self._what = most_at_once, what
         self._socket: socket.socket | None = None
@@ -50,14 +52,22 @@ class WebServer:
     async def start(self) -> None:
         """Listen.  Raises `ConfigurationError` where the address cannot be had."""
         self._socket = listen_tcp(self._host, self._port)
+        crowd = Crowd(self._most - 1)  # uvicorn refuses where there are as many as it is told
+
+        class Connection(_Impatient):
+            """One of this server's."""
+
+            others = crowd
+
         self._server = _Server(
             uvicorn.Config(
                 self._app,
                 interface="asgi3",
                 log_config=None,
+                log_level=logging.ERROR,  # it warns of each request that is none: strangers would fill the log
                 access_log=False,
                 lifespan="off",
-                http=_Impatient,
+                http=Connection,
                 ws="none",
                 server_header=False,
                 proxy_headers=False,
@@ -84,10 +94,13 @@ class WebServer:
 class _Impatient(H11Protocol):
     """Hangs up on clients whose request does not come."""
 
+    others: ClassVar[Crowd]
+    """Those of the same server."""
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.others.enter(self, self.client and self.client[0], self._give_way)
         self._mind()
 
     def data_received(self, data: bytes) -> None:
@@ -95,6 +108,7 @@ class _Impatient(H11Protocol):
         self._mind()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.others.leave(self)
         self._forget()
         super().connection_lost(exc)
 
@@ -108,6 +122,13 @@ class _Impatient(H11Protocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def _give_way(self) -> bool:
+        """Hang up, where no request is under way that has come as a whole."""
+        idle = self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        if idle:
+            self.transport.abort()
+        return idle
 
     def _give_up(self) -> None:
         self._patience = None

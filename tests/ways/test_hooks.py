@@ -282,6 +282,26 @@ async def test_every_secret_that_is_missing_is_told_in_one_list(tmp_path: Path) 
     assert all(any(f"NOT_SET_{name} is not set" in line for line in told) for name in absent)
 
 
+@pytest.mark.parametrize("said", [b"", b"POST /secret HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nimei="])
+async def test_strangers_keep_no_provider_out(
+    tmp_path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hooks, "MOST_AT_ONCE", 3)
+    world = WaysWorld(tmp_path, ROCKBLOCK)
+    async with world.running() as running:
+        idle = [await asyncio.open_connection(*running.way("rock").address) for _ in range(6)]
+        for _, writer in idle:
+            writer.write(said)
+        assert await post(running, "rock", data=form(b"")) == 200
+        for _, writer in idle:
+            writer.write(b"\0\r\n\r\n")
+        for reader, writer in idle:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+    assert "Invalid HTTP" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "said", [b"", b"POST /secret HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"]
 )

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from rataccess.services.airway import Airway
+from rataccess.services.ways import iridium
 from rataccess.services.ways.outbox import MOST_FOR_ONE, Outbox, Outcome
 from tests.ways.ways_world import IMEI, RunningWorld, WaysWorld, acknowledged, record, until
 
@@ -137,6 +138,36 @@ async def test_who_may_not_is_hung_up_on(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):
             assert await deliver(running, mo(b"x")) == b""
         assert running.counters["connections from addresses that are not allowed"] == 1
+
+
+async def test_strangers_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iridium, "MOST_CONNECTIONS", 4)
+    world = WaysWorld(tmp_path, SKY)
+    device = world.add()
+    async with world.running() as running:
+        address = running.way("sky").address
+        idle = [await asyncio.open_connection(*address, local_addr=("127.0.0.2", 0)) for _ in range(4)]
+        for _, writer in idle:
+            writer.write(b"\x01\x00")
+        await deliver(running, mo(record(device, 1)[0]))
+        assert running.rows() == [(1, "readings", "sbd")]
+        assert running.counters["connections over the limit"] == 1
+        assert await idle[0][0].read() == b""
+        for _, writer in idle:
+            writer.close()
+        await until(lambda: running.counters.get("connections that ended too early") == 3)
+
+
+async def test_a_connection_may_be_cut_at_each_byte(tmp_path: Path) -> None:
+    world = WaysWorld(tmp_path, SKY)
+    device = world.add()
+    async with world.running() as running:
+        message = mo(record(device, 1)[0])
+        for at in range(0, len(message), 3):
+            assert await deliver(running, message[:at]) == b""
+        assert running.rows() == []
+        await deliver(running, *(message[at : at + 1] for at in range(len(message))))
+        assert running.rows() == [(1, "readings", "sbd")]
 
 
 async def test_a_packet_goes_by_the_gateway(tmp_path: Path) -> None:

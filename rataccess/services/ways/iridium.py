@@ -14,6 +14,7 @@ import struct
 from rataccess.errors import ObjectError, WayBroken
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
+from rataccess.services.crowd import Crowd
 from rataccess.services.sockets import Allowed, host_and_port, listen_tcp
 from rataccess.services.ways import directip
 from rataccess.services.ways.base import Surroundings, service_of
@@ -28,7 +29,7 @@ SBD = "sbd"
 SBD_ROOM = 270
 """Bytes of the largest SBD message to a device."""
 MOST_CONNECTIONS = 64
-"""At a time; one more is closed at once."""
+"""At a time; where one more comes, one gives way."""
 _OUTCOMES = {"drop": Outcome.REFUSED, "soon": Outcome.SOON, "later": Outcome.LATER}
 
 
@@ -43,6 +44,7 @@ class DirectIpWay(WayForBoth):
         self._outbox = Outbox(self._deliver, around.count, around.random)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._crowd = Crowd(MOST_CONNECTIONS)
         self._client_id = 0
 
     @property
@@ -81,21 +83,25 @@ class DirectIpWay(WayForBoth):
             peer = writer.get_extra_info("peername")
             if peer is None or peer[0] not in self._allowed:
                 self._count("connections from addresses that are not allowed")
-            elif len(self._connections) >= MOST_CONNECTIONS:
-                self._count("connections over the limit")
             else:
                 self._connections.add(task)
+                self._crowd.enter(task, peer[0], lambda: self._give_way(task))
                 async with asyncio.timeout(self._settings.timeout):
                     await self._converse(reader, writer)
         except (OSError, asyncio.IncompleteReadError):  # a TimeoutError is an OSError
             self._count("connections that ended too early")
         except asyncio.CancelledError:
-            pass  # the way closes; asyncio would log it
+            pass  # the way closes, or another connection needs the room; asyncio would log it
         except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
             self._met(error)
         finally:
             self._connections.discard(task)
+            self._crowd.leave(task)
             writer.close()
+
+    def _give_way(self, task: asyncio.Task[None]) -> bool:
+        self._count("connections over the limit")
+        return task.cancel()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
