@@ -39,6 +39,9 @@ TRANSPORTS = {
     "notecard": "rataccess_transports.notecard:NotecardTransport",
 }
 
+DISTRIBUTIONS = {"periphery": "python-periphery", "serial": "pyserial"}
+"""What packages are called that are not installed by the name that they are imported by."""
+
 
 def driver_names() -> list[str]:
     """Every name that `driver` takes, sorted."""
@@ -80,7 +83,10 @@ def _load(kind: str, name: str, table: dict[str, str], group: str, base: type[An
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise MissingExtra(f"the {kind} {name!r} needs {error.name or 'a package'}, which is not installed") from error
+        module = (error.name or "").partition(".")[0]
+        package = DISTRIBUTIONS.get(module, module)
+        mend = f"{package}, which is not installed; pip install {package}" if package else f"a package: {error}"
+        raise MissingExtra(f"the {kind} {name!r} needs {mend}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UnknownRadio(f"{path}, registered as {kind} {name!r}, is not a {base.__name__}")
     return found
