@@ -253,3 +253,48 @@ def test_what_is_shown() -> None:
     assert repr(LoraWanTransport(MessageRadio())) == (
         "<LoraWanTransport lorawan mtu=222 unusable: the transport is not open>"
     )
+
+
+@pytest.mark.looptime
+async def test_closing_loses_nothing_that_the_driver_has_handed_out() -> None:
+    """A message that came when nobody waited for it is the next transport's."""
+    radio = MessageRadio()
+    async with opened(radio):
+        radio.hear(RadioMessage(b"first", 2))
+        radio.hear(RadioMessage(b"second", 1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    async with opened(radio):
+        pass
+    async with opened(radio) as transport, asyncio.timeout(60):
+        assert await transport.receive() == Packet(b"first", Service.SOLUTION)
+        assert await transport.receive() == Packet(b"second", Service.MANAGEMENT)
+
+
+@pytest.mark.looptime
+async def test_breaking_loses_nothing_that_the_driver_has_handed_out() -> None:
+    radio = MessageRadio()
+    async with opened(radio) as transport:
+        radio.hear(RadioMessage(b"first", 2))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        radio.refuse = TransportBroken("the module has restarted")
+        with pytest.raises(TransportBroken):
+            await transport.send(Packet(b"x", Service.SOLUTION))
+        with pytest.raises(TransportBroken):
+            await transport.receive()
+    async with opened(radio) as transport, asyncio.timeout(60):
+        assert await transport.receive() == Packet(b"first", Service.SOLUTION)
+
+
+@pytest.mark.looptime
+async def test_what_one_driver_has_handed_out_is_not_anothers() -> None:
+    radio = MessageRadio()
+    async with opened(radio):
+        radio.hear(RadioMessage(b"first", 2))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    other = MessageRadio()
+    other.hear(RadioMessage(b"of the other", 2))
+    async with opened(other) as transport:
+        assert await transport.receive() == Packet(b"of the other", Service.SOLUTION)

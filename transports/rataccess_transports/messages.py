@@ -12,9 +12,11 @@ A transport for one more such radio is a subclass of a few lines: its `unit`, it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 from rataccess.clock import Clock
 from rataccess.driver import Bearer, Driver, MovesMessages, RadioMessage
@@ -28,6 +30,9 @@ SERVICE_BIT = 0x20
 """Of the first byte of a packet in compact form: set for the solution service."""
 CLOSE_LIMIT = 8.0
 """Seconds that a driver may take to let go of a message that it was sending, or waiting for, when the transport closes."""
+
+_UNCLAIMED: MutableMapping[MovesMessages, deque[RadioMessage]] = WeakKeyDictionary()
+"""What a driver has handed to a transport that ended before anybody received it: for the next transport over that driver."""
 
 
 class MessageTransport(Transport):
@@ -96,7 +101,7 @@ class MessageTransport(Transport):
             raise self._unusable()
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`.  What the driver holds for `receive` stays with the driver."""
+        """See `Transport.aclose`.  What came in and was not received is for the next transport over the same driver."""
         if self._closed:
             return
         self._closed = True
@@ -106,6 +111,9 @@ class MessageTransport(Transport):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_LIMIT)
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None and fetching.done() and not fetching.cancelled() and fetching.exception() is None:
+            _UNCLAIMED.setdefault(self._driver, deque()).append(fetching.result())
 
     def _end(self, trouble: RataccessError) -> None:
         self._trouble = trouble
@@ -168,12 +176,18 @@ class MessageTransport(Transport):
         while True:
             if self._trouble is not None:
                 raise self._unusable()
-            fetching = self._fetch()
-            await self._wait(fetching)
-            message = self._look()
+            message = self._unclaimed()
+            if message is None:
+                await self._wait(self._fetch())
+                message = self._look()
             packet = None if message is None else self._packet(message)
             if packet is not None:
                 return packet
+
+    def _unclaimed(self) -> RadioMessage | None:
+        """What came for an earlier transport over this driver."""
+        waiting = _UNCLAIMED.get(self._driver)
+        return waiting.popleft() if waiting else None
 
     def _fetch(self) -> asyncio.Task[RadioMessage]:
         """The one wait for the driver's next message; it outlives a cancelled `receive`."""
