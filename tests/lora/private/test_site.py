@@ -11,6 +11,7 @@ from rataccess.driver import Evidence, Forgetful, MovesMessages, RadioMessage, R
 from rataccess.errors import AttachFailed, DiskFull, NotNow, PacketTooLarge, TransportBroken
 from rataccess_drivers.lora.private.driver import LoraPrivateDriver
 from rataccess_drivers.lora.private.frame import Frame, Kind, encode
+from tests.lora.chips.virtual import virtual_chip
 from tests.lora.private.site import MANAGEMENT, NETWORK, SOLUTION, Site, heard
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -105,6 +106,29 @@ async def test_a_hub_that_is_gone_is_told_and_found_again() -> None:
         await node.attach()
         assert (await node.status()).evidence is Evidence.BEARER
         await node.aclose()
+
+
+@pytest.mark.parametrize("factor", [7, 9])
+async def test_two_hubs_in_one_network_do_not_drown_each_other(factor: int) -> None:
+    """Equally far from the node, they acknowledge each frame at the same moment: neither is heard."""
+    site = Site(spreading_factor=factor)
+    first, site.hub_chip = site.hub_chip, virtual_chip("sx1262", site.ether, name="second", position=(200.0, 0.0))
+    second, site.hub_chip = site.new_bridge(), first
+    second._chance.seed(99)
+    running = asyncio.create_task(second.run())
+    async with site.working():
+        node = site.node(attempts=6)
+        await node.open()
+        await node.attach()
+        for number in range(4):
+            assert await node.send_message(message(SOLUTION + bytes([number]))) is not None
+        assert (
+            site.bridge.hub.counters["acknowledged by another hub"] + second.hub.counters["acknowledged by another hub"]
+        )
+        assert all(len(uplink.heard) == 4 for uplink in (site.uplinks[1], site.uplinks[3])), "each hub has each once"
+        await node.aclose()
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def test_a_full_disk_is_no_fault_of_the_radio(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.private.frame import Frame
-from rataccess_drivers.lora.private.link import MOST_PEERS, SOON, Action, Attempt, Endpoint, Listen
+from rataccess_drivers.lora.private.link import MOST_PEERS, SOON, Action, Endpoint, Listen
+from rataccess_drivers.lora.private.pending import Attempt
 
 KEPT = 16
 """Messages that wait for one node; the oldest makes room."""

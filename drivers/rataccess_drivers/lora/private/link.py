@@ -14,13 +14,13 @@ A node that does not always listen does so for `AWAKE` seconds after each frame 
 from __future__ import annotations
 
 import random
-import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rataccess.lorawan.airtime import Modulation
 from rataccess_drivers.lora.private.frame import ACK_SIZE, Frame, FrameError, Kind, decode, encode
+from rataccess_drivers.lora.private.pending import Answer, Attempt, Peer, acknowledged, key
 
 AWAKE = 5.0
 """Seconds that a node listens after a frame of the hub's: a packet to the services and its answer take less."""
@@ -95,28 +95,6 @@ class NotSent:
 Event = Delivered | Accepted | Unanswered | NotSent
 
 
-@dataclass(slots=True)
-class Peer:
-    """What is known of the other end."""
-
-    sequence: int
-    heard: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
-    awake_until: float = float("-inf")
-
-
-@dataclass(slots=True)
-class Attempt:
-    """The message under way."""
-
-    ticket: int
-    frame: Frame
-    attempts: int
-    not_before: float
-    tries: int = 0
-    looks: int = 0
-    waiting_until: float | None = None
-
-
 class Endpoint:
     """One end of the link."""
 
@@ -146,9 +124,9 @@ class Endpoint:
         self._chance = chance
         self._room = room
         self._peers: OrderedDict[int, Peer] = OrderedDict()
-        self._answers: deque[Frame] = deque()
+        self._answers: deque[Answer] = deque()
         self._current: Attempt | None = None
-        self._in_hand: Attempt | Frame | None = None
+        self._in_hand: Attempt | Answer | None = None
         self._events: list[Event] = []
         self._tickets = 0
         self._awake_until = float("-inf")
@@ -203,7 +181,9 @@ class Endpoint:
         self._in_hand = None
         due = now + SOON
         if self._answers:
-            return self._send(self._answers[0], self._answers[0], look_first=False)
+            first = self._answers[0]
+            waits = due < first.not_before
+            return Listen(first.not_before) if waits else self._send(first, first.frame, look_first=False)
         current = self._current
         if current is not None and current.waiting_until is not None and due >= current.waiting_until:
             self._missed(current, now)
@@ -216,7 +196,7 @@ class Endpoint:
             return self._send(current, current.frame, look_first=True)
         return Listen(current.not_before)
 
-    def _send(self, what: Attempt | Frame, frame: Frame, *, look_first: bool) -> Send:
+    def _send(self, what: Attempt | Answer, frame: Frame, *, look_first: bool) -> Send:
         self._in_hand = what
         return Send(encode(frame), look_first)
 
@@ -228,10 +208,10 @@ class Endpoint:
     def sent(self, now: float) -> None:
         """What `next` wanted sent has been sent, and ended at `now`."""
         hand = self._in_hand
-        if isinstance(hand, Frame):
+        if isinstance(hand, Answer):
             self._answers.popleft()
             if self._hub:
-                peer = self._peer(hand.address)
+                peer = self._peer(hand.frame.address)
                 peer.awake_until = max(peer.awake_until, now + AWAKE)
         elif hand is not None and hand is self._current:
             hand.tries += 1
@@ -252,7 +232,7 @@ class Endpoint:
     def not_allowed(self, now: float, seconds: float, reason: str = "the air time of this band is spent") -> None:
         """The law forbids to send it for so long; or what it demands to be kept cannot be."""
         current = self._current
-        if isinstance(self._in_hand, Frame):
+        if isinstance(self._in_hand, Answer):
             self._answers.popleft()
             self.counters["acknowledgements without air time"] += 1
         elif current is not None and self._in_hand is current:
@@ -292,6 +272,7 @@ class Endpoint:
             return
         if (wrong := self._wrong(frame)) is not None:
             self.counters[wrong] += 1
+            self._answered_by_another(frame)
         elif frame.kind is Kind.ACK:
             self._acknowledged(frame, now)
         else:
@@ -309,47 +290,64 @@ class Endpoint:
     def _acknowledged(self, frame: Frame, now: float) -> None:
         current = self._current
         wanted = None if current is None or not current.tries else current.frame
-        if (
-            current is None
-            or wanted is None
-            or (frame.address, frame.sequence, frame.payload) != (wanted.address, wanted.sequence, wanted.check)
-        ):
+        told = None if wanted is None else (wanted.address, wanted.sequence, wanted.check)
+        if current is None or wanted is None or acknowledged(frame) != told:
             self.counters["stale acknowledgements"] += 1
             return
         self._current = None
         self._awake(frame, now)
         self._events.append(Accepted(current.ticket, wanted.sequence))
 
+    def _answered_by_another(self, frame: Frame) -> None:
+        """Two hubs in one network: what one has acknowledged the other need not."""
+        if self._hub and frame.from_hub and frame.kind is Kind.ACK and frame.network == self._network:
+            told = acknowledged(frame)
+            mine = [each for each in self._answers if acknowledged(each.frame) != told]
+            self.counters["acknowledged by another hub"] += len(self._answers) - len(mine)
+            self._answers = deque(mine)
+
     def _take(self, frame: Frame, now: float) -> None:
-        if frame.kind is Kind.DATA and not self._new(frame):
+        peer = self._peer(frame.address)
+        again = self._is_latest(frame, peer)
+        if frame.kind is Kind.POLL:
+            peer.polled = frame.sequence
+        elif again:
+            self.counters["duplicates"] += 1
+        elif not self._new(frame, peer):
             return
         self._awake(frame, now)
-        self._answer(frame)
+        self._answer(frame, now + (self._apart() if again and self._hub else 0.0))
 
-    def _new(self, frame: Frame) -> bool:
+    def _is_latest(self, frame: Frame, peer: Peer) -> bool:
+        if frame.kind is Kind.POLL:
+            return peer.polled == frame.sequence
+        return next(reversed(peer.heard), None) == key(frame)
+
+    def _apart(self) -> float:
+        """Seconds before an acknowledgement that was sent before, at random: two hubs in one network would answer at the
+        same time for ever, and a node hears neither.  Enough for the later one to notice the other's preamble.
+        """
+        return self._chance.uniform(0.0, TURNAROUND + 8 * self._modulation.symbol_time - _LATE)
+
+    def _new(self, frame: Frame, peer: Peer) -> bool:
         """Deliver a message that was not delivered before; whether it is to be acknowledged."""
-        peer, key = self._peer(frame.address), (frame.sequence, zlib.crc32(frame.payload))
-        latest = next(reversed(peer.heard), None)
-        if key in peer.heard and key != latest:
+        content = key(frame)
+        if content in peer.heard:
             self.counters["replays"] += 1
             return False
-        if key == latest:
-            self.counters["duplicates"] += 1
-            return True
         if not self._room():
             self.counters["messages without room"] += 1
             return False
-        peer.heard[key] = None
+        peer.heard[content] = None
         if len(peer.heard) > HISTORY:
             peer.heard.popitem(last=False)
         self._events.append(Delivered(frame.address, frame.payload, frame.flag))
         return True
 
-    def _answer(self, frame: Frame) -> None:
+    def _answer(self, frame: Frame, not_before: float) -> None:
         flag = self.more(frame.address) if self._hub else self._always
-        self._answers.append(
-            Frame(Kind.ACK, self._network, frame.address, frame.sequence, self._hub, flag, frame.check)
-        )
+        told = Frame(Kind.ACK, self._network, frame.address, frame.sequence, self._hub, flag, frame.check)
+        self._answers.append(Answer(told, not_before))
 
     def _awake(self, frame: Frame, now: float) -> None:
         """The hub's frames keep a node awake; a node's tell the hub how long it is."""
