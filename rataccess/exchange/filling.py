@@ -210,7 +210,9 @@ class Filler:
         """How many records make a block of at most `room` bytes, that block, and the dense form where it is of one that may
         be the only one in its message; `None` where not even one fits."""
         records, values = [item.wire for item in items], [item.value for item in items]
-        fitted = fit_block(records, values, template, floor=filling.floor, now=filling.now, limit=room)
+        fitted = fit_block(
+            records, values, template, floor=filling.floor, now=filling.now, limit=room, reach=filling.reach
+        )
         if filling.reach is None or (fitted is not None and fitted[0] > 1):
             return None if fitted is None else (*fitted, None)
         lone = self._dense(filling, template, items[0])

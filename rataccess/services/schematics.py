@@ -116,14 +116,15 @@ def _template(definition: bytes) -> Template | None:
 
 def block_content(block: Block, fresh: Iterable[int]) -> bytes:
     """What is kept of a parked block; `fresh` are the numbers that no other record took before."""
-    return cbor2.dumps([list(block.numbers), list(block.times), block.columns, sorted(fresh)])
+    dense = [] if block.dense is None else [block.dense]
+    return cbor2.dumps([list(block.numbers), list(block.times), block.columns, sorted(fresh), *dense])
 
 
 def kept_block(row: Row) -> tuple[Block, set[int]]:
     """The block of a row of `parked_blocks`, and its fresh numbers."""
     _, schema, queue_id, queue, urgency, content, _, _ = row
-    numbers, times, columns, fresh = cbor2.loads(content)
-    return Block(queue_id, Urgency(urgency), queue, schema, tuple(numbers), tuple(times), columns), set(fresh)
+    numbers, times, columns, fresh, *dense = cbor2.loads(content)
+    return Block(queue_id, Urgency(urgency), queue, schema, tuple(numbers), tuple(times), columns, *dense), set(fresh)
 
 
 def unpacked(block: Block, template: Template, fresh: set[int]) -> list[WireRecord] | None:

@@ -25,23 +25,23 @@ _COUNT_WIDTH = 12
 _EXACT = 2**53  # the whole numbers up to here are floats
 
 
-def write_column(field: Field, codes: Sequence[Any]) -> str:
-    """The bits of the values that are there."""
+def write_column(field: Field, codes: Sequence[Any], *, dense: bool = False) -> str:
+    """The bits of the values that are there.  `dense`: columns of whole numbers are (docs/wire.md, Dense columns)."""
     if isinstance(field, Real) and len(codes) > 1:
         return _write_reals(field, codes)
     if isinstance(field, NumberField):
-        return write_integers(codes, field.width)
+        return write_integers(codes, field.width, dense=dense)
     assert isinstance(field, OctetsField)
     return _write_octets(codes, field.width)
 
 
-def read_column(field: Field, reader: BitReader, count: int) -> list[Any]:
+def read_column(field: Field, reader: BitReader, count: int, *, dense: bool = False) -> list[Any]:
     """The values, `count` of them."""
     if isinstance(field, Real) and count > 1:
         return _read_reals(field, reader, count)
     codes: list[Any]
     if isinstance(field, NumberField):
-        codes = read_integers(reader, count, field.width)
+        codes = read_integers(reader, count, field.width, dense=dense)
         if codes and max(codes) > field.most:
             raise ObjectError(f"a packed value of a {field.name} field is beyond {field.allowed}")
     else:

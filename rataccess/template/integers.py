@@ -6,6 +6,9 @@ peer sends decodes to such numbers.  The caller knows `width` and how many there
 A mode predicts each number from those before it and writes what is left in Rice codes (R. F. Rice, JPL 79-22, 1979),
 plainly or with the runs of right predictions counted.  The parameters are found by counting, so that the smallest is known
 before a bit is written.
+
+*Dense* columns are for small packets, where the parameters of a column take as much as several of its numbers: what is
+common has a prefix of few bits, all else the usual form behind a longer one (docs/wire.md, Dense columns).
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ MOST_ONES = 14
 """A Rice code of more ones than this is an escape, followed by the number itself: one outlier costs 14 + width bits."""
 RUN_WIDTH = 13
 """Runs are at most 4096 long."""
-_SHORT = 4  # numbers of which no parameters can be learnt: only the plain modes are tried below this
+NARROW, WIDE, ALIKE, USUAL = "0", "10", "110", "111"
+"""What a dense column begins with: Rice codes of a parameter below 4; of one below 8; all are the same; the usual modes."""
+_SHORT, _DENSE_SHORT = 4, 2  # numbers of which no parameters can be learnt: only the plain modes are tried below this
 
 Choice = tuple[int, Callable[[], str]]
 """How many bits a mode takes, and what writes them."""
@@ -36,7 +41,7 @@ def width_bits(width: int) -> int:
     return width.bit_length()
 
 
-def write_integers(numbers: Sequence[int], width: int) -> str:
+def write_integers(numbers: Sequence[int], width: int, *, dense: bool = False) -> str:
     """The column's bits.  No bit where there is no number or `width` is 0, `width` bits for a single number."""
     if not width or not numbers:
         return ""
@@ -44,17 +49,21 @@ def write_integers(numbers: Sequence[int], width: int) -> str:
         return number(numbers[0], width)
     low, high = min(numbers), max(numbers)
     if low == high:
-        return number(CONSTANT, 3) + number(low, width)
-    return min(_choices(numbers, width, low, high), key=lambda choice: choice[0])[1]()
+        return (ALIKE if dense else number(CONSTANT, 3)) + number(low, width)
+    return min(_choices(numbers, width, low, high, dense), key=lambda choice: choice[0])[1]()
 
 
-def read_integers(reader: BitReader, count: int, width: int) -> list[int]:
+def read_integers(reader: BitReader, count: int, width: int, *, dense: bool = False) -> list[int]:
     """The inverse; raises `ObjectError` for bits that are no column of `count` numbers."""
     if not width or not count:
         return [0] * count
     if count == 1:
         return [reader.take(width)]
-    mode = reader.take(3)
+    if dense and not reader.take(1):
+        return _read_dense(reader, count, width, 0)
+    if dense and not reader.take(1):
+        return _read_dense(reader, count, width, 4)
+    mode = CONSTANT if dense and not reader.take(1) else reader.take(3)
     if mode == CONSTANT:
         return [reader.take(width)] * count
     if mode == PLAIN:
@@ -87,25 +96,25 @@ def read_fixed(reader: BitReader, count: int, width: int) -> list[int]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _choices(numbers: Sequence[int], width: int, low: int, high: int) -> list[Choice]:
-    count, size = len(numbers), (high - low).bit_length()
-    choices: list[Choice] = [(3 + count * width, lambda: number(PLAIN, 3) + write_fixed(numbers, width))]
+def _choices(numbers: Sequence[int], width: int, low: int, high: int, dense: bool) -> list[Choice]:
+    count, size, prefix = len(numbers), (high - low).bit_length(), USUAL if dense else ""
+    more = 3 + len(prefix)
+    choices: list[Choice] = [(more + count * width, lambda: prefix + number(PLAIN, 3) + write_fixed(numbers, width))]
 
     def frame() -> str:
         head = number(FRAME, 3) + number(low, width) + number(size, width_bits(width))
-        return head + write_fixed([item - low for item in numbers], size)
+        return prefix + head + write_fixed([item - low for item in numbers], size)
 
-    choices.append((3 + width + width_bits(width) + count * size, frame))
-    if count >= _SHORT:
+    choices.append((more + width + width_bits(width) + count * size, frame))
+    if count >= (_DENSE_SHORT if dense else _SHORT):
         predictions = _predictions(numbers, width)
         sums = [sum(map(int.bit_length, residues)) for _, _, residues in predictions]
         limit = sorted(sums)[1]
         for total, (predictor, start, residues) in zip(sums, predictions, strict=True):
-            head = number(predictor, 2) + number(start, width)
-            if total <= limit:  # the two that come nearest: the others would seldom win
-                choices.append(_rice(head, residues, width))
+            if total <= limit or (dense and predictor <= LAST):  # the nearest: the others would seldom win
+                choices.append(_rice(predictor, start, residues, width, dense))
             if residues.count(0) * 8 > len(residues):
-                choices.append(_runs(head, residues, width))
+                choices.append(_runs(prefix, number(predictor, 2) + number(start, width), residues, width))
     return choices
 
 
@@ -129,19 +138,24 @@ def _fold(differences: list[int], width: int) -> list[int]:
     return [rest + rest if (rest := item & mask) < half else top - rest - rest for item in differences]
 
 
-def _rice(head: str, residues: list[int], width: int) -> Choice:
+def _rice(predictor: int, start: int, residues: list[int], width: int, dense: bool) -> Choice:
     counts = Counter(residues)
     parameter, cost = _best_parameter(counts, len(residues), width)
+    if dense and predictor <= LAST and parameter < 8:
+        head = (NARROW if parameter < 4 else WIDE) + number(predictor, 1) + number(parameter & 3, 2)
+        head += number(start, width)
+    else:
+        head = (USUAL if dense else "") + number(RICE, 3) + number(predictor, 2) + number(start, width)
+        head += number(parameter, width_bits(width))
 
     def write() -> str:
         codes = _codes(counts, parameter, width)
-        body = "".join([codes[item] for item in residues])
-        return number(RICE, 3) + head + number(parameter, width_bits(width)) + body
+        return head + "".join([codes[item] for item in residues])
 
-    return 3 + len(head) + width_bits(width) + cost, write
+    return len(head) + cost, write
 
 
-def _runs(head: str, residues: list[int], width: int) -> Choice:
+def _runs(prefix: str, head: str, residues: list[int], width: int) -> Choice:
     lengths, others, run = [], [], 0
     for item in residues:
         if item:
@@ -161,9 +175,10 @@ def _runs(head: str, residues: list[int], width: int) -> Choice:
         pairs = [span_codes[span] + rest_codes[rest] for span, rest in zip(lengths, others, strict=False)]
         tail = [span_codes[run]] if run else []
         parameters = number(long, width_bits(RUN_WIDTH)) + number(short, width_bits(width))
-        return "".join([number(RUNS, 3), head, parameters, *pairs, *tail])
+        return "".join([prefix, number(RUNS, 3), head, parameters, *pairs, *tail])
 
-    return 3 + len(head) + width_bits(RUN_WIDTH) + width_bits(width) + span_cost + rest_cost, write
+    frame = len(prefix) + 3 + len(head) + width_bits(RUN_WIDTH) + width_bits(width)
+    return frame + span_cost + rest_cost, write
 
 
 def _best_parameter(counts: Counter[int], total: int, width: int) -> tuple[int, int]:
@@ -207,11 +222,27 @@ def _parameter(reader: BitReader, width: int) -> int:
 
 def _read_predicted(reader: BitReader, count: int, width: int, mode: int) -> list[int]:
     predictor, start = reader.take(2), reader.take(width)
-    wanted = count if predictor == CENTRE else count - 1
+    wanted = _residues(count, predictor)
     if mode == RICE:
         residues = _read_rice(reader, wanted, _parameter(reader, width), width)
     else:
         residues = _read_runs(reader, wanted, width)
+    return _predicted(predictor, start, residues, width)
+
+
+def _read_dense(reader: BitReader, count: int, width: int, least: int) -> list[int]:
+    predictor, parameter = reader.take(1), least + reader.take(2)
+    if parameter > width:
+        raise ObjectError(f"a column of {width} bits has no parameter {parameter}")
+    start = reader.take(width)
+    return _predicted(predictor, start, _read_rice(reader, _residues(count, predictor), parameter, width), width)
+
+
+def _residues(count: int, predictor: int) -> int:
+    return count if predictor == CENTRE else count - 1
+
+
+def _predicted(predictor: int, start: int, residues: list[int], width: int) -> list[int]:
     mask = (1 << width) - 1
     differences = [-((item + 1) >> 1) if item & 1 else item >> 1 for item in residues]
     if predictor == CENTRE:

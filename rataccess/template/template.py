@@ -27,7 +27,7 @@ MOST_FIELDS = 64
 MOST_RECORDS = 4096
 """In one block."""
 FIRST_DERIVED_ID, LAST_ID = 128, 2**21 - 1
-_GUESSES, _MOST_TRIES = 3, 20  # by proportion, then by halves: sizes are nearly proportional, but not quite ascending
+_GUESSES, _MOST_TRIES = 3, 20  # by proportion, then near by: sizes are nearly proportional, but not quite ascending
 _NEARLY = 50  # a packet but for a fiftieth full is full: another try costs more than it brings
 
 
@@ -148,16 +148,21 @@ class Template:
         """Records, 1 to 4096, column by column, each in its smallest mode; `TemplateError` where one does not fit."""
         return Packing(self, values).pack(len(values))
 
-    def unpack_columns(self, data: bytes, count: int) -> list[dict[str, Any]]:
-        """The inverse of `pack_columns`; raises `ObjectError` for bytes that are not `count` such records, 1 to 4096."""
+    def unpack_columns(self, data: bytes, count: int, *, dense: int | None = None) -> list[dict[str, Any]]:
+        """The inverse of `pack_columns`; raises `ObjectError` for bytes that are not `count` such records, 1 to 4096.
+
+        `dense`: the columns are dense ones, which begin after so many bits of `data` (`Packing.bits`).
+        """
         _check_count(count)
         reader, records = BitReader(data), [dict[str, Any]() for _ in range(count)]
+        reader.take(dense or 0)
         for name, field in self.fields.items():
             there = records
             if field.optional:
-                flags = read_integers(reader, count, 1)
+                flags = read_integers(reader, count, 1, dense=dense is not None)
                 there = [record for record, flag in zip(records, flags, strict=True) if flag]
-            for record, value in zip(there, read_column(field, reader, len(there)), strict=True):
+            column = read_column(field, reader, len(there), dense=dense is not None)
+            for record, value in zip(there, column, strict=True):
                 record[name] = value
         reader.finish()
         return records
@@ -214,16 +219,20 @@ class Packing:
 
     def pack(self, count: int) -> bytes:
         """The first `count` as `Template.pack_columns` packs them; raises `TemplateError` where one does not fit."""
+        return to_bytes(self.bits(count))
+
+    def bits(self, count: int, *, dense: bool = False) -> str:
+        """The same as text of `0` and `1`, not filled up to a byte; `dense`: in dense columns."""
         _check_count(count)
         self._look(count)
         rows, pieces = self._rows[:count], []
         for field, column in zip(self._template.fields.values(), zip(*rows, strict=True), strict=True):
             codes: Sequence[Any] = column
             if field.optional:
-                pieces.append(write_integers([int(code is not None) for code in column], 1))
+                pieces.append(write_integers([int(code is not None) for code in column], 1, dense=dense))
                 codes = [code for code in column if code is not None]
-            pieces.append(write_column(field, codes))
-        return to_bytes("".join(pieces))
+            pieces.append(write_column(field, codes, dense=dense))
+        return "".join(pieces)
 
     def fit(self, limit: int, size: Callable[[int], int] | None = None) -> int:
         """How many, from the first, pack into `limit` bytes: 0 to all, within a few of the most that do.
@@ -247,7 +256,10 @@ class Packing:
                 high = guess
             if low == guess and (limit - took) * _NEARLY <= limit:
                 break
-            guess = guess * limit // max(1, took) if attempt < _GUESSES else (low + high) // 2
+            if attempt < _GUESSES:
+                guess = guess * limit // max(1, took)
+            else:
+                guess = min((low + high) // 2, low + (1 << attempt - _GUESSES))
         return low
 
     def _looked(self, count: int) -> bool:

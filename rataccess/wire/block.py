@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import cbor2
 
 from rataccess.errors import ObjectError, TemplateError
-from rataccess.numbers import MAX_NUMBER
 from rataccess.objects import Urgency
 from rataccess.template import MOST_RECORDS, Packing, Template
 from rataccess.template.bits import BitReader, number, octets, to_bytes
-from rataccess.template.integers import read_integers, write_integers
+from rataccess.wire.dense import Reach
+from rataccess.wire.dense_block import bare, dense_count, dense_head
+from rataccess.wire.spans import MOST_TIME_WIDTH, NUMBER_WIDTH, read_numbers, read_times, write_numbers, write_times
 from rataccess.wire.values import (
     EPOCH,
     MAX_BLOCK_BODIES,
@@ -33,11 +35,7 @@ from rataccess.wire.values import (
 )
 
 ABSOLUTE, AGE, UNKNOWN = range(3)
-DELTAS, GRID = range(2)
-COUNT_WIDTH, NUMBER_WIDTH, TIME_WIDTH, AGE_WIDTH = 12, 54, 32, 40
-WIDTH_WIDTH = 6
-"""Bits in which the width of the columns of numbers and times is told."""
-MOST_TIME_WIDTH = 42
+COUNT_WIDTH, TIME_WIDTH, AGE_WIDTH = 12, 32, 40
 _MOST_BODIES = (
     MAX_BLOCK_BODIES // 2
 )  # well within what a receiver unpacks, should it encode a value a little differently
@@ -73,13 +71,18 @@ def fit_block(
     floor: int | None,
     now: float,
     limit: int,
+    reach: Reach | None = None,
 ) -> tuple[int, bytes] | None:
     """How many of `records`, from the first, make a block of at most `limit` bytes (within a few of the most), and that
-    block; `None` where not even one does."""
+    block; `None` where not even one does.
+
+    `reach`: the message goes in compact form: several make a dense block where they can, of which the byte string's own
+    head, up to 3 bytes, is not counted: at a message's end it has none.
+    """
     count = _together(records[: len(values)])
     packing = Packing(template, values[:count], strict=False)
-    fitting = _Fitting(records, packing, template.id, floor, now)
-    most = packing.fit(limit, lambda count: len(fitting.block(count)))
+    fitting = _Fitting(records, packing, template.id, floor, now, reach)
+    most = packing.fit(limit, fitting.size)
     return (most, fitting.block(most)) if most else None
 
 
@@ -87,25 +90,41 @@ class _Fitting:
     """Blocks of the first few of some records; keeps the last two that it made."""
 
     def __init__(
-        self, records: Sequence[WireRecord], packing: Packing, schema: int, floor: int | None, now: float
+        self,
+        records: Sequence[WireRecord],
+        packing: Packing,
+        schema: int,
+        floor: int | None,
+        now: float,
+        reach: Reach | None = None,
     ) -> None:
         self._records, self._packing, self._schema, self._floor, self._now = records, packing, schema, floor, now
+        self._reach = reach
         self._made: dict[int, bytes] = {}
+
+    def size(self, count: int) -> int:
+        block = self.block(count)
+        return len((bare(block) if self._reach is not None else None) or block)
 
     def block(self, count: int) -> bytes:
         if count not in self._made:
-            first, some = self._records[0], self._records[:count]
-            block = Block(
-                first.queue_id,
-                first.urgency,
-                first.queue,
-                self._schema,
-                tuple(record.number for record in some),
-                tuple(record.captured_at for record in some),
-                self._packing.pack(count),
-            )
-            self._made[count] = write_block(block, floor=self._floor, now=self._now)
+            self._made[count] = self._block(count)
         return self._made[count]
+
+    def _block(self, count: int) -> bytes:
+        first, some = self._records[0], self._records[:count]
+        block = Block(
+            first.queue_id,
+            first.urgency,
+            first.queue,
+            self._schema,
+            tuple(record.number for record in some),
+            tuple(record.captured_at for record in some),
+            b"",
+        )
+        if self._reach is not None and (head := dense_head(block, self._reach)) is not None:
+            return cbor2.dumps(to_bytes(head + self._packing.bits(count, dense=True)))
+        return write_block(replace(block, columns=self._packing.pack(count)), floor=self._floor, now=self._now)
 
 
 def _together(records: Sequence[WireRecord]) -> int:
@@ -134,7 +153,9 @@ def _far(before: WireRecord, record: WireRecord) -> bool:
 
 
 def write_block(block: Block, *, floor: int | None, now: float) -> bytes:
-    """The CBOR byte string of `block`."""
+    """The CBOR byte string of `block`, whose columns are not dense, in the usual form."""
+    if block.dense is not None:
+        raise ObjectError("a block of dense columns is not written anew in the usual form")
     count, first = len(block.numbers), block.numbers[0]
     ticks = [ticks_of(captured_at) for captured_at in block.times]
     short = short_number(first, floor)
@@ -157,7 +178,7 @@ def write_block(block: Block, *, floor: int | None, now: float) -> bytes:
     elif known:
         bits.append(number(known[0] & 0xFFFFFFFF, TIME_WIDTH))
     if count > 1:
-        bits += [_write_numbers(block.numbers), _write_times(known) if known else ""]
+        bits += [write_numbers(block.numbers), write_times(known) if known else ""]
     return cbor2.dumps(to_bytes("".join(bits)) + block.columns)
 
 
@@ -172,48 +193,14 @@ def _name(queue: str | None) -> str:
     return number(len(data) - 1, 8) + octets(data)
 
 
-def _write_numbers(numbers: Sequence[int]) -> str:
-    gaps = [after - before - 1 for before, after in pairwise(numbers)]
-    width = max(gaps).bit_length()
-    return number(width, WIDTH_WIDTH) + write_integers(gaps, width)
-
-
-def _write_times(ticks: Sequence[int]) -> str:
-    steps = [after - before for before, after in pairwise(ticks)]
-    width = _signed_width(steps)
-    if not width:
-        return number(0, WIDTH_WIDTH)
-    head = number(width, WIDTH_WIDTH)
-    choices = [head + number(DELTAS, 1) + _write_signed(steps, width)]
-    for period in {round((ticks[-1] - ticks[0]) / len(steps)), sorted(steps)[len(steps) // 2]}:
-        rests = [item - ticks[0] - index * period for index, item in enumerate(ticks)][1:]
-        rest_width = _signed_width(rests)
-        if rest_width <= MOST_TIME_WIDTH:
-            line = number(GRID, 1) + _signed(period, width) + number(rest_width, WIDTH_WIDTH)
-            choices.append(head + line + _write_signed(rests, rest_width))
-    return min(choices, key=len)
-
-
-def _signed_width(items: Sequence[int]) -> int:
-    """The bits of two's complement that hold all of them; 0 where all are 0."""
-    low, high = min(items), max(items)
-    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1 if low or high else 0
-
-
-def _signed(item: int, width: int) -> str:
-    return number(item + (1 << width >> 1), width)
-
-
-def _write_signed(items: Sequence[int], width: int) -> str:
-    half = 1 << width >> 1
-    return write_integers([item + half for item in items], width)
-
-
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def count_of(block: bytes) -> int:
     """How many records an encoded block holds."""
+    content = bare(block)
+    if content is not None:
+        return dense_count(content)
     return _count(BitReader(cbor2.CBORDecoder(io.BytesIO(block)).decode()[:2]))
 
 
@@ -231,8 +218,8 @@ def read_block(content: bytes, *, floor: int | None, now: float) -> Block:
     queue = _read_name(reader) if named else None
     first = reader.take(NUMBER_WIDTH) if whole else whole_number(reader.take(16), floor)
     ticks = _read_first_time(reader, form, now)
-    numbers = _read_numbers(reader, checked_number(first), count)
-    times = [None] * count if ticks is None else _read_times(reader, ticks, count)
+    numbers = read_numbers(reader, checked_number(first), count)
+    times = [None] * count if ticks is None else read_times(reader, ticks, count)
     reader.align()
     return Block(queue_id, urgency, queue, schema, numbers, tuple(times), content[reader.at // 8 :])
 
@@ -259,42 +246,3 @@ def _read_first_time(reader: BitReader, form: int, now: float) -> int | None:
     if form == AGE:
         return round((now - EPOCH) * 100) - reader.take(AGE_WIDTH)
     raise ObjectError(f"a block has no time of form {form}")
-
-
-def _read_numbers(reader: BitReader, first: int, count: int) -> tuple[int, ...]:
-    if count == 1:
-        return (first,)
-    width = reader.take(WIDTH_WIDTH)
-    if width > NUMBER_WIDTH:
-        raise ObjectError("gaps between record numbers are below 2^54")
-    numbers = [first]
-    for gap in read_integers(reader, count - 1, width):
-        numbers.append(numbers[-1] + 1 + gap)
-    if numbers[-1] > MAX_NUMBER:
-        raise ObjectError("record numbers go from 1 to 2^53")
-    return tuple(numbers)
-
-
-def _read_times(reader: BitReader, first: int, count: int) -> list[float | None]:
-    ticks = [first] * count
-    width = _time_width(reader) if count > 1 else 0
-    if width and reader.take(1) == DELTAS:
-        for index, step in enumerate(_read_signed(reader, count - 1, width)):
-            ticks[index + 1] = ticks[index] + step
-    elif width:
-        period = _read_signed(reader, 1, width)[0]
-        for index, rest in enumerate(_read_signed(reader, count - 1, _time_width(reader)), start=1):
-            ticks[index] = first + index * period + rest
-    return [EPOCH + item / 100 for item in ticks]
-
-
-def _time_width(reader: BitReader) -> int:
-    width = reader.take(WIDTH_WIDTH)
-    if width > MOST_TIME_WIDTH:
-        raise ObjectError(f"steps of time have {MOST_TIME_WIDTH} bits at most, not {width}")
-    return width
-
-
-def _read_signed(reader: BitReader, count: int, width: int) -> list[int]:
-    half = 1 << width >> 1
-    return [item - half for item in read_integers(reader, count, width)]

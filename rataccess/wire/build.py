@@ -16,6 +16,7 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES
 from rataccess.wire.block import count_of, write_block
 from rataccess.wire.dense import Reach, dense_packed, dense_range, dense_record, range_frame
+from rataccess.wire.dense_block import bare
 from rataccess.wire.values import MAX_MESSAGE_RECORDS, Message, WireRecord, age_needed, short_number, ticks_of
 
 _LENGTHS = ((65_536, 4, 2**32), (256, 2, 65_535), (24, 1, 255), (-(2**32), 0, 23))
@@ -54,6 +55,8 @@ class MessageBuilder:
         self._limit = limit
         self._size = len(self._head)
         self._blocks: list[bytes] = []
+        self._last: bytes | None = None
+        """What is within the last block where that is a dense one: at the message's end it stands bare."""
         self._in_blocks = 0
         self._numbers: list[int] = []
         self._times: list[int | None] = []
@@ -62,7 +65,9 @@ class MessageBuilder:
     @property
     def size(self) -> int:
         """Bytes taken so far; never less than what `finish` returns."""
-        return self._size if self._lone is None else len(self._head) + len(self._lone)
+        if self._lone is not None:
+            return len(self._head) + len(self._lone)
+        return self._size - self._saved
 
     @property
     def count(self) -> int:
@@ -71,8 +76,13 @@ class MessageBuilder:
 
     @property
     def room_left(self) -> int:
-        """Bytes not taken yet; below 0 where the acknowledgement and control alone are too many."""
-        return self._limit - self.size
+        """Bytes not taken yet, once something else is added; below 0 where nothing can be."""
+        return self._limit - self.size - (0 if self._lone is not None else self._saved)
+
+    @property
+    def _saved(self) -> int:
+        """Bytes that the head of the last block's byte string would take, where it stands at the end without."""
+        return 0 if self._last is None or self._numbers else len(self._blocks[-1]) - len(self._last)
 
     def add(self, record: WireRecord, *, told: bool = False) -> bool:
         """Add `record` where it fits and can share a message with those before; returns whether it did.
@@ -122,9 +132,10 @@ class MessageBuilder:
         count = count_of(block)
         if self.count + count > MAX_MESSAGE_RECORDS:
             return False
-        if lone is None and self._size + len(block) > self._limit:
+        content = bare(block)
+        if lone is None and self._size + len(block if content is None else content) > self._limit:
             return False
-        self._lone = lone
+        self._lone, self._last = lone, content
         self._blocks.append(block)
         self._in_blocks += count
         self._size += len(block)
@@ -167,6 +178,8 @@ class MessageBuilder:
         """The message's bytes, `limit` at most."""
         if self._lone is not None:
             return self._head + self._lone
+        if self._last is not None and not self._numbers:
+            return b"".join([self._head, *self._blocks[:-1], self._last])
         parts = [self._head, *self._blocks]
         for index, (number, ticks, piece) in enumerate(zip(self._numbers, self._times, self._pieces, strict=True)):
             if index == 0:

@@ -15,6 +15,7 @@ from rataccess.numbers import MAX_NUMBER, NumberSet
 from rataccess.objects import MAX_OBJECT_BYTES, Urgency
 from rataccess.wire.block import read_block
 from rataccess.wire.dense import is_dense, read_dense
+from rataccess.wire.dense_block import is_dense_block, read_dense_block
 from rataccess.wire.values import (
     EPOCH,
     MAX_DEPTH,
@@ -36,7 +37,7 @@ def decode_message(data: bytes, *, floor: int | None, now: float, compact: bool 
     was sent later than this message (`None`: not known), and `now` when the network heard it.  Raises `ObjectError` where
     the bytes are anything else than a message, and `LateNumber` where a short number cannot be read.
     """
-    reader = _Reader(data, dense=compact)
+    reader = _Reader(data, compact=compact)
     message = Message()
     try:
         _read_message(reader, message, floor, now)
@@ -50,9 +51,11 @@ def decode_message(data: bytes, *, floor: int | None, now: float, compact: bool 
 class _Reader:
     """A CBOR sequence, item by item, each with the bytes that it took."""
 
-    def __init__(self, data: bytes, *, dense: bool) -> None:
+    def __init__(self, data: bytes, *, compact: bool) -> None:
         self.data = data
-        self._dense = dense
+        self.compact = compact
+        self.room = MAX_MESSAGE_RECORDS
+        """Records that the message may still hold."""
         self._file = io.BytesIO(data)
         self._decoder = cbor2.CBORDecoder(self._file, max_depth=MAX_DEPTH)
 
@@ -66,12 +69,24 @@ class _Reader:
 
     @property
     def dense(self) -> bool:
-        """Whether what is left is a dense form."""
-        return self._dense and self.more and is_dense(self.data[self.position])
+        """Whether what is left is a dense form of a record or byte range."""
+        return self.compact and self.more and is_dense(self.data[self.position])
+
+    @property
+    def dense_block(self) -> bool:
+        """Whether what is left is a dense block."""
+        return self.compact and self.more and is_dense_block(self.data[self.position])
 
     def rest(self) -> bytes:
         """All that is left."""
         return self._file.read()
+
+    def add_block(self, message: Message, block: Block) -> None:
+        """Put `block` into `message`; raises `ObjectError` where that holds too many records then."""
+        message.blocks.append(block)
+        self.room -= len(block.numbers)
+        if self.room < 0:
+            raise ObjectError(f"more than {MAX_MESSAGE_RECORDS} records in one message")
 
     def item(self) -> Any:
         return self._decoder.decode()
@@ -85,7 +100,7 @@ class _Reader:
 def _read_message(reader: _Reader, message: Message, floor: int | None, now: float) -> None:
     if not reader.more or _read_dense(reader, message, floor, now):
         return
-    item, room = reader.item(), MAX_MESSAGE_RECORDS
+    item = reader.item()
     if isinstance(item, list):
         message.acknowledged = NumberSet.from_acknowledgement(item)
         if not reader.more or _read_dense(reader, message, floor, now):
@@ -99,20 +114,20 @@ def _read_message(reader: _Reader, message: Message, floor: int | None, now: flo
             return
         item = reader.item()
     while isinstance(item, bytes):
-        message.blocks.append(read_block(item, floor=floor, now=now))
-        room -= len(message.blocks[-1].numbers)
-        if room < 0:
-            raise ObjectError(f"more than {MAX_MESSAGE_RECORDS} records in one message")
-        if not reader.more:
+        if reader.compact and item and is_dense_block(item[0]):
+            reader.add_block(message, read_dense_block(item, floor=floor, now=now))
+        else:
+            reader.add_block(message, read_block(item, floor=floor, now=now))
+        if not reader.more or _read_dense_block(reader, message, floor, now):
             return
         item = reader.item()
-    _read_records(reader, message.records, _number(item, floor), now, room)
+    _read_records(reader, message.records, _number(item, floor), now, reader.room)
 
 
 def _read_dense(reader: _Reader, message: Message, floor: int | None, now: float) -> bool:
     """Take a dense form, where that is what is left; whether it was."""
     if not reader.dense:
-        return False
+        return _read_dense_block(reader, message, floor, now)
     found = read_dense(reader.rest(), floor=floor, now=now)
     if isinstance(found, Piece):
         message.pieces.append(found)
@@ -120,6 +135,14 @@ def _read_dense(reader: _Reader, message: Message, floor: int | None, now: float
         message.blocks.append(found)
     else:
         message.records.append(found)
+    return True
+
+
+def _read_dense_block(reader: _Reader, message: Message, floor: int | None, now: float) -> bool:
+    """Take a dense block, where that is what is left; whether it was."""
+    if not reader.dense_block:
+        return False
+    reader.add_block(message, read_dense_block(reader.rest(), floor=floor, now=now))
     return True
 
 

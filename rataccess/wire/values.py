@@ -40,9 +40,11 @@ PACKET = 18
 WANTED = 19
 FULL = 20
 ASKED_ONLY = 21
+ERA = 22
 """Control keys; `LINK` is the name of the link that carries the message, `ANSWER_LIMIT` the largest message back, `PACKET`
 an application's own packet, `WANTED` what a service cannot read records without: schema ids, and -1 - queue id for names;
-`ASKED_ONLY` that nothing is to be sent over this path but answers."""
+`ASKED_ONLY` that nothing is to be sent over this path but answers; `ERA` since when a service's floors are those of one
+unbroken store."""
 MOST_WANTED = 8
 """Of these in one message."""
 USUAL_ANSWER = 1152
@@ -95,6 +97,8 @@ class Block:
     """Capture times, seconds since 1970; all known, or none of them."""
     columns: bytes
     """`Template.pack_columns` of the values."""
+    dense: int | None = None
+    """Where the columns are dense ones: the bits of `columns` before the first of them, 0 to 7 of the block's head."""
 
     def records(self, template: Template) -> list[WireRecord]:
         """The records, each body as CBOR of a map with the template's order of keys.
@@ -105,7 +109,7 @@ class Block:
         if template.id != self.schema:
             raise ObjectError(f"a block of schema {self.schema} cannot be read with {template!r}")
         records, room = list[WireRecord](), MAX_BLOCK_BODIES
-        values = template.unpack_columns(self.columns, len(self.numbers))
+        values = template.unpack_columns(self.columns, len(self.numbers), dense=self.dense)
         for number, captured_at, value in zip(self.numbers, self.times, values, strict=True):
             body = cbor2.dumps(value)
             room -= len(body)

@@ -10,7 +10,7 @@ from typing import Any
 import cbor2
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
-from tests.wire.plain_block import Bits, Definition, values
+from tests.wire.plain_block import Bits, Definition, integers, values
 
 FORMS = {0: (6, 24, 12), 1: (6, 20, 1), 2: (7, 24, 12), 3: (8, 24, 12)}
 """Bytes before the object, bits of the time, hours ahead."""
@@ -67,4 +67,45 @@ def dense(data: bytes, floor: int, now_ticks: int, definition: Definition | None
         said["value"] = cbor2.loads(data[size:])
     elif definition is not None:
         [said["value"]] = values(bits, 1, definition)
+    return said
+
+
+PERIODS = [0, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600]
+
+
+def dense_block(data: bytes, definition: Definition, floor: int, now_ticks: int) -> dict[str, Any]:
+    """Two records or more, without a byte string's head."""
+    bits = Bits(data)
+    assert bits.take(6) == 0b001111
+
+    def one_of(*ranges: tuple[int, int]) -> int:
+        passed = 0
+        while passed < 2 and bits.take(1):
+            passed += 1
+        width, more = ranges[passed]
+        return bits.take(width) + more
+
+    said: dict[str, Any] = {"urgency": bits.take(2), "queue_id": one_of((2, 8), (5, 12), (16, 0))}
+    said["schema"] = one_of((4, 1), (7, 17), (21, 0))
+    count = one_of((5, 2), (8, 34), (12, 2))
+    width = (8, 12, 16, 28)[bits.take(2)]
+    number = bits.take(width)
+    if width != 28:
+        number = nearest(number, width, floor)
+    width, hours = (32, 24) if bits.take(1) else (24, 12)
+    first = range(bits.take(width), now_ticks + hours * 360_000 + 1, 2**width)[-1]
+    said["numbers"] = [number]
+    gaps = integers(bits, count - 1, bits.take(6)) if bits.take(1) else [0] * (count - 1)
+    for gap in gaps:
+        said["numbers"].append(said["numbers"][-1] + 1 + gap)
+    code = bits.take(4)
+    period = bits.take(bits.take(5)) if code == 15 else PERIODS[code] * 100
+    rests = [0] * (count - 1)
+    if bits.take(1):
+        width = bits.take(6)
+        rests = [rest - 2 ** (width - 1) for rest in integers(bits, count - 1, width, True)]
+    said["times"] = [first] + [first + index * period + rest for index, rest in enumerate(rests, start=1)]
+    said["values"] = values(bits, count, definition, True)
+    bits.align()
+    assert bits.at == len(bits.bits)
     return said

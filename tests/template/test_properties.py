@@ -133,11 +133,12 @@ KINDS = ("constant", "noise", "walk", "line", "steps", "around", "outliers", "ed
 def test_integer_columns_come_back_and_never_cost_more_than_plain(kind: str, width: int) -> None:
     for count in (0, 1, 2, 3, 4, 5, 50, 4096):
         numbers = _series(kind, width, count)
-        bits = write_integers(numbers, width)
-        assert len(bits) <= 3 + count * width
-        reader = BitReader(to_bytes(bits))
-        assert read_integers(reader, count, width) == numbers
-        assert reader.at == len(bits)
+        for dense in (False, True):
+            bits = write_integers(numbers, width, dense=dense)
+            assert len(bits) <= (6 if dense else 3) + count * width
+            reader = BitReader(to_bytes(bits))
+            assert read_integers(reader, count, width, dense=dense) == numbers
+            assert reader.at == len(bits)
 
 
 @pytest.mark.parametrize(

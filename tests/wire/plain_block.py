@@ -38,12 +38,20 @@ def rice(bits: Bits, k: int, w: int) -> int:
     return bits.take(w) if q == 14 else q * 2**k + bits.take(k)
 
 
-def integers(bits: Bits, n: int, w: int) -> list[int]:
+def integers(bits: Bits, n: int, w: int, dense: bool = False) -> list[int]:
     if n == 0 or w == 0:
         return [0] * n
     if n == 1:
         return [bits.take(w)]
     size = len(f"{w:b}")
+    if dense:
+        prefix = next((length for length in (1, 2, 3) if not bits.take(1)), 4)
+        if prefix == 3:
+            return [bits.take(w)] * n
+        if prefix < 3:
+            predictor, k = bits.take(1), bits.take(2) + (4 if prefix == 2 else 0)
+            start = bits.take(w)
+            return predicted(predictor, start, [rice(bits, k, w) for _ in range(n - predictor)], w)
     mode = bits.take(3)
     if mode == 0:
         return [bits.take(w)] * n
@@ -64,11 +72,15 @@ def integers(bits: Bits, n: int, w: int) -> list[int]:
             residues += [0] * rice(bits, j, 13)
             if len(residues) < wanted:
                 residues.append(rice(bits, k, w) + 1)
+    return predicted(predictor, start, residues, w)
+
+
+def predicted(predictor: int, start: int, residues: list[int], w: int) -> list[int]:
     numbers = [] if predictor == 0 else [start]
     for x in residues:
         one, two = numbers[-1:] or [0], numbers[-2:-1] or numbers[-1:] or [0]
-        predicted = {0: start, 1: one[0], 2: 2 * one[0] - two[0], 3: (one[0] + two[0]) // 2}[predictor]
-        numbers.append((predicted + (x // 2 if x % 2 == 0 else -(x + 1) // 2)) % 2**w)
+        prediction = {0: start, 1: one[0], 2: 2 * one[0] - two[0], 3: (one[0] + two[0]) // 2}[predictor]
+        numbers.append((prediction + (x // 2 if x % 2 == 0 else -(x + 1) // 2)) % 2**w)
     return numbers
 
 
@@ -119,21 +131,21 @@ def reals(bits: Bits, n: int, w: int) -> list[float]:
     return [struct.unpack(form, struct.pack(form, value))[0] for value in quotients]
 
 
-def column(bits: Bits, n: int, kind: int, more: list[Any]) -> list[Any]:
+def column(bits: Bits, n: int, kind: int, more: list[Any], dense: bool) -> list[Any]:
     def width(top: int) -> int:
         return len(f"{top:b}") if top else 0
 
     if kind == 0:
         low, high, step = map(Fraction, more)
         top = (high - low) // step + 1
-        codes = integers(bits, n, width(int(top)))
+        codes = integers(bits, n, width(int(top)), dense)
         return [float("nan") if code == top else float(low + code * step) for code in codes]
     if kind == 1:
-        return [more[0] + code for code in integers(bits, n, width(more[1] - more[0]))]
+        return [more[0] + code for code in integers(bits, n, width(more[1] - more[0]), dense)]
     if kind == 2:
-        return [code == 1 for code in integers(bits, n, 1)]
+        return [code == 1 for code in integers(bits, n, 1, dense)]
     if kind == 3:
-        return [more[code] for code in integers(bits, n, width(len(more) - 1))]
+        return [more[code] for code in integers(bits, n, width(len(more) - 1), dense)]
     if kind == 4:
         return [item.decode() for item in strings(bits, n, more[0])]
     return strings(bits, n, more[0]) if kind == 5 else reals(bits, n, more[0])
@@ -188,12 +200,12 @@ def times(bits: Bits, first: int, count: int) -> list[int]:
     return found
 
 
-def values(bits: Bits, count: int, definition: Definition) -> list[dict[str, Any]]:
+def values(bits: Bits, count: int, definition: Definition, dense: bool = False) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = [{} for _ in range(count)]
     for name, kind, *more in definition[1]:
         there = records
         if kind >= 64:
-            there = [record for record, flag in zip(records, integers(bits, count, 1), strict=True) if flag]
-        for record, value in zip(there, column(bits, len(there), kind % 64, more), strict=True):
+            there = [record for record, flag in zip(records, integers(bits, count, 1, dense), strict=True) if flag]
+        for record, value in zip(there, column(bits, len(there), kind % 64, more, dense), strict=True):
             record[name] = value
     return records
