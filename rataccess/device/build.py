@@ -96,7 +96,7 @@ def add_links(
             random=source,
             make_driver=partial(parts.driver.create, parts.options, context),
             make_transport=_transport_maker(parts, where, clock),
-            unit=parts.transport.unit,
+            unit=parts.unit,
         )
         access.add(link)
 
@@ -109,6 +109,8 @@ class Parts:
     options: Any
     transport: type[Transport]
     transport_options: Any
+    unit: Unit
+    """What the link's network counts."""
 
 
 def checked(name: str, settings: LinkSettings) -> Parts:
@@ -124,12 +126,13 @@ def checked(name: str, settings: LinkSettings) -> Parts:
             f"{place(name, settings, 'transport')}: found {settings.transport}; allowed with the driver {settings.driver}: "
             f"{' or '.join(driver.transports)}"
         )
-    _check_unit(name, settings, transport.unit)
     options = check_options(settings.options, driver.options_type, f"links.{name}.options")
+    unit: Unit = getattr(options, "unit", transport.unit)  # some networks count in one way or another, by contract
+    _check_unit(name, settings, unit)
     transport_options = check_options(
         settings.transport_options, transport.options_type, f"links.{name}.transport_options"
     )
-    return Parts(driver, options, transport, transport_options)
+    return Parts(driver, options, transport, transport_options, unit)
 
 
 def _registered(look_up: Callable[[str], T], wanted: str, where: str) -> T:

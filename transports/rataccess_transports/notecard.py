@@ -10,7 +10,7 @@ from rataccess_transports.messages import MessageTransport
 
 
 class NotecardTransport(MessageTransport):
-    """One note for each packet; what is billed is notes or bytes, as the driver is told."""
+    """One note for each packet; what is billed is notes, or bytes where the driver's options say so."""
 
     medium = "notecard"
     unit = Unit.MESSAGE

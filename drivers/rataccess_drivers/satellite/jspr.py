@@ -20,7 +20,6 @@ from typing import Any
 LINE_LIMIT = 16_384
 """Bytes of a line.  The longest known holds a segment of 1446 bytes in base64: some 2100."""
 UNASKED = 299
-MALFORMED = "MALFORMED"
 _HEAD = re.compile(rb"([2-5][0-9]{2})[ \t]+([A-Za-z][A-Za-z0-9_]{0,63})[ \t]*(?=\{|$)")
 
 CODES = {
@@ -157,6 +156,11 @@ class Told:
 Event = Write | Replied | Told
 
 
+def _names_no_target(message: Message) -> bool:
+    """Whether it refuses a request that it could not read: `405 MALFORMED {}`, `407 BAD_JSON {}`."""
+    return message.code >= 400 and message.target.isupper()
+
+
 class JsprEngine:
     """Requests, replies and news of one modem."""
 
@@ -195,7 +199,7 @@ class JsprEngine:
             running = self._running
             if message.code == UNASKED:
                 events.append(Told(message))
-            elif running is not None and message.target in (running.target, MALFORMED):
+            elif running is not None and (message.target == running.target or _names_no_target(message)):
                 self._running = None
                 events += [Replied(running, message), *self._next()]
             else:

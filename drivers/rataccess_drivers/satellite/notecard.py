@@ -61,7 +61,8 @@ class NotecardDriver(NotecardCard):
             downlink=Downlink.ON_SESSION,
             response_time=120.0 if ntn else 20.0,
             acknowledges_handover=True,
-            unit=Unit.MESSAGE,
+            unit=options.unit,
+            overhead=options.overhead if options.unit is Unit.BYTE else 0,
             compact=True,
         )
         self._ways = (open_line, open_bus, worker)
@@ -101,6 +102,8 @@ class NotecardDriver(NotecardCard):
     async def _add(self, data: bytes) -> Attempt:
         before = await self._queued()
         if before >= self.options.most_queued:
+            with contextlib.suppress(CommandFailed):  # in mode `minimum` nobody else has them sent
+                await self._console.ask({"req": "hub.sync"})
             raise NotNow(f"{self.name}: {before} notes wait in the Notecard", 60.0)
         if (earlier := self._attempts.unfinished) is not None:  # its end will not be seen, but the Notecard has it
             self._attempts.change(earlier, outcome=Outcome.ACCEPTED, reference=_reference(earlier))

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from rataccess.errors import Closed, MissingExtra, PortBusy, PortLost, RadioNotFound, RadioSilent
 from rataccess_drivers.byteline import ByteLine, OpenByteLine
-from rataccess_drivers.satellite.notecard_wire import LineReader
+from rataccess_drivers.satellite.notecard_wire import LineReader, SpoiltReply
 
 T = TypeVar("T")
 
@@ -27,7 +27,8 @@ SETTLE = 0.006
 """Before each transfer (note-c)."""
 POLL = 0.05
 NACK_PAUSE = 1.0
-NACK_TRIES = 3
+NACK_TRIES = 10
+"""A Notecard that is busy, or starts anew, acknowledges nothing for some seconds."""
 BUS_LIMIT = 5.0
 """Seconds that one transfer may take; the kernel's I2C drivers give up after one."""
 
@@ -69,7 +70,7 @@ class NotecardBus(Protocol):
         ...
 
     async def read_line(self, limit: float) -> bytes:
-        """The next line.  Raises `RadioSilent` after `limit` s, `PortLost` or `Closed`."""
+        """The next line.  Raises `RadioSilent` after `limit` s, `SpoiltReply`, `PortLost` or `Closed`."""
         ...
 
     def drop(self) -> None:
@@ -266,13 +267,13 @@ class I2cBus:
         while not self._lines:
             head = await self._transfer(bytes([0, available]), available + 2)
             if len(head) < 2 or head[1] > available:
-                raise PortLost(f"{self._name}: what came over I2C has another length than it says")
-            self._lines += self._reader.receive(head[2 : 2 + head[1]])
+                raise SpoiltReply("what came over I2C has another length than it says")
+            self._lines = (self._lines + self._reader.receive(head[2 : 2 + head[1]]))[-64:]
+            if not self._lines and loop.time() >= end:
+                raise RadioSilent(f"{self._name}: no answer within {limit:g} s")
+            if not self._lines and (available or not head[0]):
+                await asyncio.sleep(CHUNK_PAUSE if head[1] else POLL)
             available = min(head[0], self._chunk)
-            if not available and not self._lines:
-                if loop.time() >= end:
-                    raise RadioSilent(f"{self._name}: no answer within {limit:g} s")
-                await asyncio.sleep(POLL)
         return self._lines.pop(0)
 
     def drop(self) -> None:
@@ -302,9 +303,9 @@ class I2cBus:
             try:
                 async with asyncio.timeout(BUS_LIMIT):
                     return await self._worker.run(lambda: _exchange(device, self._address, data, count))  # noqa: B023
-            except TimeoutError as error:
-                raise self._lose(f"the I2C bus hangs for {BUS_LIMIT:g} s") from error
             except OSError as error:
+                if isinstance(error, TimeoutError) and error.errno is None:  # ours, and not the kernel's ETIMEDOUT
+                    raise self._lose(f"the I2C bus hangs for {BUS_LIMIT:g} s") from error
                 trouble = error
             await asyncio.sleep(NACK_PAUSE)
         raise self._lose(f"address {self._address:#04x} does not acknowledge ({_named(trouble)})") from trouble

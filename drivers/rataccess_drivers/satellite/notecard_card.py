@@ -135,6 +135,7 @@ class NotecardCard(SatelliteRadio, ABC):
         wanted: dict[str, Any] = {"req": "hub.set", "mode": options.mode}
         named = {"product": options.product or None, "outbound": options.outbound, "inbound": options.inbound}
         await self._console.ask({**wanted, **{name: value for name, value in named.items() if value is not None}})
+        await self._check_product()
         if options.method is not None:
             method: dict[str, Any] = {"req": "card.transport", "method": options.method}
             await self._console.ask(
@@ -151,14 +152,24 @@ class NotecardCard(SatelliteRadio, ABC):
         except CommandFailed as error:
             log.info("%s: no template for %s: %s", self.name, options.inbox, error)
 
+    async def _check_product(self) -> None:
+        """Without a ProductUID nothing ever leaves; a note that waits for one would leave when somebody sets it."""
+        kept = {} if self.options.product else await self._ask_kindly({"req": "hub.get"})
+        if "device" in kept and not kept.get("product"):
+            raise CommandFailed(f"{self.name}: no ProductUID is set: set `product` {{product-noexist}}")
+
     # --- status -------------------------------------------------------------------------------------------------------
 
     async def status(self) -> RadioStatus:
-        """See `Driver.status`."""
+        """See `Driver.status`.  While something else is asked, it is what is known."""
         self._check_open()
+        if self._console.busy:
+            return self._status()
         with contextlib.suppress(CommandFailed):
             await self._look()
         status = self._status()
+        if self._console.busy:
+            return status
         with contextlib.suppress(CommandFailed):
             told = await self._console.ask({"req": "card.wireless"}, limit=QUICK)
             net = told.get("net")
@@ -174,7 +185,7 @@ class NotecardCard(SatelliteRadio, ABC):
         """Ask how the last synchronisation went: while the Notecard finds no network it says for how long it waits."""
         told = await self._console.ask({"req": "hub.sync.status"}, limit=QUICK)
         text = f"{told.get('status') or ''}{told.get('mode') or ''}"
-        lost = [tag for tag in tags(text) if TAGS.get(tag) is Trouble.NO_NETWORK]
+        lost = [tag for tag in tags(text) if TAGS.get(tag) is Trouble.NO_NETWORK or tag.startswith("device-delay")]
         seconds = told.get("seconds")
         self._penalty = float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 0.0
         self._network = not (lost and self._penalty)
@@ -205,14 +216,14 @@ class NotecardCard(SatelliteRadio, ABC):
     # --- time and place -----------------------------------------------------------------------------------------------
 
     async def network_time(self) -> float | None:
-        """See `KnowsTime`; precise to a second."""
+        """See `KnowsTime`; precise to a second, and `None` also while something else is asked."""
         self._check_open()
         told = await self._ask_kindly({"req": "card.time"})
         time = told.get("time")
         return float(time) if isinstance(time, int | float) and time > 0 else None
 
     async def locate(self) -> Fix | None:
-        """See `LocatesItself`: the last fix of the Notecard's receiver, where it has one."""
+        """See `LocatesItself`: the last fix of the Notecard's receiver, where it has one and nothing else is asked."""
         self._check_open()
         told = await self._ask_kindly({"req": "card.location"})
         latitude, longitude, time = told.get("lat"), told.get("lon"), told.get("time")
@@ -221,7 +232,9 @@ class NotecardCard(SatelliteRadio, ABC):
         return Fix(float(latitude), float(longitude), float(time) if isinstance(time, int | float) else None)
 
     async def _ask_kindly(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply, or nothing where the Notecard has none."""
+        """The reply, or nothing where the Notecard has none, or is asked something else."""
+        if self._console.busy:
+            return {}
         try:
             return await self._console.ask(request, limit=QUICK)
         except CommandFailed:

@@ -19,6 +19,8 @@ REPLY_LIMIT = 30.0
 RESET_TRIES = 10
 DRAIN = 0.5
 """Seconds without anything but line ends, after which both sides agree where a line begins (note-c)."""
+DRAIN_LIMIT = 10.0
+"""Seconds after which what still comes is no rest of a reply: at 9600 baud they are some 9 kB."""
 
 
 class Unsure(RadioSilent):
@@ -34,6 +36,11 @@ class NotecardConsole:
         self._sequence = 0
         self._has_crc = False
         self._in_step = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, which may take minutes: whoever asks something else now waits behind it."""
+        return self._one.locked()
 
     async def open(self) -> None:
         """Open the bus and get in step; raises as `NotecardBus.open`, and `RadioSilent`."""
@@ -106,10 +113,15 @@ class NotecardConsole:
 
     async def _drained(self) -> bool:
         heard = clean = False
-        while True:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DRAIN_LIMIT
+        while loop.time() < end:
             try:
                 line = await self.bus.read_line(DRAIN)
             except RadioSilent:
                 return heard and clean
+            except SpoiltReply:
+                return False
             clean = (clean or not heard) and not line.strip()
             heard = True
+        return False  # something talks without a pause

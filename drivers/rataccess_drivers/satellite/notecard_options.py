@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from rataccess.tariff import Unit
+
 Method = Literal["-", "wifi", "cell", "ntn", "wifi-cell", "wifi-ntn", "cell-ntn", "wifi-cell-ntn"]
 
 
@@ -49,12 +51,23 @@ class NotecardOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Largest packet.  Skylo takes 256 bytes with all that the Notecard adds; without satellites, set more."""
     sync_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 900.0
     """How long a note is watched on its way; after that it is on its way all the same, and nothing is known of it."""
-    most_queued: Annotated[int, Meta(ge=1, le=100)] = 10
-    """No further note while so many wait in the Notecard."""
+    most_queued: Annotated[int, Meta(ge=1, le=100)] = 1
+    """No further note while so many wait in the Notecard.  What waits there goes when the network is back, and what was
+    sent again meanwhile goes too, and is paid for: with 1, nothing is."""
+    billed: Literal["messages", "bytes"] = "messages"
+    """What the contract counts: each note as one, or its bytes; a budget of the link is in that too.  A least size for each
+    note is the budget's `billing_quantum`."""
+    overhead: Annotated[int, Meta(ge=0, le=1_000)] = 26
+    """Bytes that Notecard and network add to a note, where bytes are counted: Skylo takes 256, of which 230 are left."""
     poll_every: Annotated[float, Meta(ge=1, le=3_600)] = 15.0
     """How often the Notecard is asked for received notes and its state; that costs nothing."""
     check_every: Annotated[float, Meta(ge=60)] | None = None
     """Have it look for notes to the device so often, which may cost something; by default they come with what is sent."""
+
+    @property
+    def unit(self) -> Unit:
+        """What budgets of the link count."""
+        return Unit.BYTE if self.billed == "bytes" else Unit.MESSAGE
 
     def __post_init__(self) -> None:
         if (self.port is None) == (self.i2c is None):
