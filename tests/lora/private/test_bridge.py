@@ -147,6 +147,8 @@ def test_configuration_of_the_process(tmp_path: Path) -> None:
         (CONFIGURATION + "unknown = 1", "unknown"),
         (CONFIGURATION.replace("42", "300"), "255"),
         (CONFIGURATION.replace("network", 'region = "MARS"\nnetwork'), "MARS"),
+        (CONFIGURATION.replace(":7001", ":70010"), "1 to 65535"),
+        (CONFIGURATION.replace("127.0.0.1", "a..b"), "name of a host"),
         (CONFIGURATION, "/dev/spidev99.9"),
     ],
 )

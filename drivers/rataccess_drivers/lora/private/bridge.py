@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from rataccess.clock import Clock
 from rataccess.driver import Allowance, Forgetful
-from rataccess.errors import ObjectError, RataccessError
+from rataccess.errors import ConfigurationError, ObjectError, RataccessError
 from rataccess.objects import Memory, Service
 from rataccess.transport import Endpoint
 from rataccess_drivers.lora.private.hub import Hub
@@ -197,4 +197,10 @@ class Bridge:
 
 def _endpoint(text: str) -> Endpoint:
     host, _, port = text.rpartition(":")
+    if not 0 < int(port) < 65_536:
+        raise ConfigurationError(f"{text!r} has no port of UDP: 1 to 65535 are")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ConfigurationError(f"{text!r} begins with no name of a host: {error}") from error
     return Endpoint(host.strip("[]"), int(port))
