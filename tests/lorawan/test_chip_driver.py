@@ -76,6 +76,16 @@ async def test_other_regions(region: str) -> None:
             await driver.aclose()
 
 
+@pytest.mark.parametrize(("region", "offset"), [("EU868", 3), ("AS923", 5), ("IN865", 6), ("US915", 2)])
+async def test_the_first_window_follows_the_offset(region: str, offset: int) -> None:
+    """Where the two ends disagree on its data rate, the downlink is lost: it does not come in the second one too."""
+    options = {"sub_band": 2} if region == "US915" else {}
+    async with attached("sx1262", region, rx1_offset=offset, options=options) as (field, driver):
+        field.device.send(b"order", 1)
+        await driver.send_message(RadioMessage(b"x", 2))
+        assert await received(driver) == RadioMessage(b"order", 1)
+
+
 @pytest.mark.parametrize("chip", CHIPS)
 async def test_downlink_in_rx2(chip: str) -> None:
     """The network is late for RX1: its answer comes at the slowest data rate a second later."""

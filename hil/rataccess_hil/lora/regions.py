@@ -48,6 +48,10 @@ class Region:
     rx1_base: int = 0
     """Data rate of the first window for data rate 0 and offset 0 (US915 10, AU915 8)."""
     join_rates: tuple[int, ...] = field(default=(0, 1, 2, 3, 4, 5))
+    offsets: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    """What each RX1DROffset takes from the uplink's data rate."""
+    rx1_lowest: int = 0
+    """In the first window: 2 in AS923, where downlinks may last 400 ms."""
 
     def wave(self, rate: int, frequency: int, *, down: bool = False) -> Waveform:
         """How a frame of this data rate goes on the air; downlinks have no CRC and inverted IQ.  Raises `KeyError`."""
@@ -61,7 +65,7 @@ class Region:
     def rx1(self, rate: int, frequency: int, offset: int = 0) -> tuple[int, int]:
         """Data rate and frequency of the first receive window."""
         if not self.fixed:
-            return max(0, rate - offset), frequency
+            return min(max(5, rate), max(self.rx1_lowest, rate - self.offsets[offset])), frequency
         if frequency in self.wide_channels:
             channel = self.wide_channels.index(frequency)
         else:
@@ -107,7 +111,19 @@ EU868 = Region(
     5,
     _EU_BANDS,
 )
-IN865 = Region("IN865", (865_062_500, 865_402_500, 865_985_000), _LADDER, _LADDER, _EU_LIMITS, 866_550_000, 2, 30, 5)
+_UP_TOO = (0, 1, 2, 3, 4, 5, -1, -2)
+IN865 = Region(
+    "IN865",
+    (865_062_500, 865_402_500, 865_985_000),
+    _LADDER,
+    _LADDER,
+    _EU_LIMITS,
+    866_550_000,
+    2,
+    30,
+    5,
+    offsets=_UP_TOO,
+)
 AS923 = Region(
     "AS923",
     (923_200_000, 923_400_000),
@@ -119,6 +135,8 @@ AS923 = Region(
     16,
     5,
     join_rates=(2, 3, 4, 5),
+    offsets=_UP_TOO,
+    rx1_lowest=2,
 )
 US915 = Region(
     "US915",
