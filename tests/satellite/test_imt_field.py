@@ -152,3 +152,18 @@ async def test_what_another_modem_has_is_not_waited_for() -> None:
     assert await modem.send_message(RadioMessage(b"second"))
     assert "PUT messageOriginateStatus" not in script.asked
     await modem.aclose()
+
+
+@pytest.mark.parametrize("refusal", [b"407 BAD_JSON {}\r", b"405 MALFORMED {}\r"])
+async def test_a_refusal_that_names_no_target_answers_what_was_asked(refusal: bytes) -> None:
+    """Else each such request would be waited for in vain, and the modem be taken for a silent one."""
+    script = ScriptedImt()
+    modem = await up(script)
+    script.answers["PUT messageOriginate"] = None
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(0.5)
+    script.port.write(refusal)
+    with pytest.raises(NotNow, match=refusal.split()[1].decode()):
+        await sending
+    assert (await modem.status()).evidence is Evidence.BEARER
+    await modem.aclose()
