@@ -110,6 +110,8 @@ BANDWIDTHS = {
 """Hz to RegModemConfig1, bits 7-4."""
 IF_FREQUENCIES = {0: 0x48, 1: 0x44, 2: 0x44, 3: 0x44, 4: 0x44, 5: 0x44}
 """Errata, 2.3: RegIfFreq2 by bandwidth; 0x40 for the others, and left alone at 500 kHz."""
+OFFSETS = {7_800: 7_810, 10_400: 10_420, 15_600: 15_620, 20_800: 20_830, 31_250: 31_250, 41_700: 41_670}
+"""Errata, 2.3: Hz by which the receiver is then to be tuned higher, by bandwidth."""
 
 SPREADING_FACTORS: dict[Chip, tuple[int, int]] = {
     Chip.SX1276: (6, 12),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rataccess_hil.lora.airtime import Waveform
 from rataccess_hil.lora.chip import VirtualChip
@@ -234,8 +235,24 @@ class VirtualSx1276(VirtualChip):
     def _standby(self) -> None:
         self._registers[1] = self._registers[1] & 0xF8 | STANDBY
 
+    def _tuned(self, wave: Waveform) -> Waveform:
+        """What the receiver hears, and whether the errata note (rev. 1, 2.1 and 2.3) was followed.
+
+        The intermediate frequencies that narrow bandwidths ask for move it down by about one bandwidth.
+        """
+        wide = wave.bandwidth == 500_000
+        wanted = 0x48 if wave.bandwidth == 7_800 else 0x44 if wave.bandwidth < 62_500 else 0x40
+        if bool(self._registers[0x31] & 0x80) != wide or (
+            not wide and self._registers[0x2F:0x31] != bytes((wanted, 0))
+        ):
+            self.missed.add("2.3: RegDetectOptimize and RegIfFreq for the bandwidth")
+        if (self._registers[0x36] == 0x02) != wide:
+            self.missed.add("2.1: register 36 for the bandwidth")
+        moved = wave.bandwidth if self._registers[0x2F] in (0x44, 0x48) and not wide else 0
+        return replace(wave, frequency=wave.frequency - moved)
+
     def _receive(self) -> None:
-        wave = self._waveform(inverted=bool(self._registers[0x33] & 0x40))
+        wave = self._tuned(self._waveform(inverted=bool(self._registers[0x33] & 0x40)))
         self._write_at = self._registers[0x0F]
         self._registers[0x0D] = self._registers[0x0F]
         if wave.inverted_iq != (self._registers[0x3B] == 0x19):
@@ -257,7 +274,7 @@ class VirtualSx1276(VirtualChip):
         self._raise(RX_TIMEOUT)
 
     def _detect(self) -> None:
-        wave = self._waveform(inverted=False)
+        wave = self._tuned(self._waveform(inverted=False))
         # Section 4.1.6: one symbol and 32 chips.
         heard = self.ether.activity(self.station, wave)
 

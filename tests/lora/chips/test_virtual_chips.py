@@ -57,6 +57,21 @@ async def test_what_one_sends_the_other_hears(kind: str, modulation: Modulation)
             assert -20 < found.snr_db < 20
 
 
+@pytest.mark.parametrize("bandwidth", [7_800, 20_800, 41_700, 62_500])
+async def test_narrow_bandwidths(kind: str, bandwidth: int) -> None:
+    """An SX1276 is to be tuned higher for them, when it receives (errata, 2.3)."""
+    ether, modulation = Ether(1), Modulation(7, bandwidth)
+    async with opened(kind, ether) as (chip, one), opened(kind, ether, chip={"position": (50.0, 0.0)}) as (other, two):
+        listening = asyncio.create_task(hear(two, modulation))
+        await asyncio.sleep(0.5)
+        await send(one, b"narrow", modulation)
+        found = await asyncio.wait_for(listening, 5)
+        assert found is not None
+        assert found.data == b"narrow"
+        assert await one.channel_free(frequency=FREQUENCY, modulation=modulation)
+        assert chip.missed | other.missed == set()
+
+
 async def test_longest_and_shortest(kind: str) -> None:
     ether = Ether(1)
     async with opened(kind, ether) as (_, one), opened(kind, ether, chip={"position": (50.0, 0.0)}) as (_, two):
