@@ -23,7 +23,7 @@ from rataccess_drivers.at.serialport import open_serial
 from rataccess_drivers.at.stream import Stream
 from rataccess_drivers.at.waiting import Waiter
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("rataccess.at")
 
 # Seconds that each probe of a resynchronisation gets; a modem that is awake answers AT within 0.3 s (Quectel BG95 AT
 # manual, chapter 2.2), one that wakes from sleep or is still busy needs more.

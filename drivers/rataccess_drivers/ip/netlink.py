@@ -19,7 +19,7 @@ from rataccess_drivers.ip import rtnetlink
 from rataccess_drivers.ip.rtnetlink import DONE, DUMP_INTERRUPTED, ERROR, GETADDR, GETLINK, Message
 from rataccess_drivers.ip.view import Event, InterfaceView
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("rataccess.netlink")
 
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
