@@ -17,10 +17,19 @@ import cbor2
 from rataccess.errors import ObjectError, TemplateError
 from rataccess.objects import Urgency
 from rataccess.template import MOST_RECORDS, Packing, Template
-from rataccess.template.bits import BitReader, number, octets, to_bytes
+from rataccess.template.bits import BitReader, number, to_bytes
 from rataccess.wire.dense import Reach
 from rataccess.wire.dense_block import bare, dense_count, dense_head
-from rataccess.wire.spans import MOST_TIME_WIDTH, NUMBER_WIDTH, read_numbers, read_times, write_numbers, write_times
+from rataccess.wire.spans import (
+    MOST_TIME_WIDTH,
+    NUMBER_WIDTH,
+    read_name,
+    read_numbers,
+    read_times,
+    write_name,
+    write_numbers,
+    write_times,
+)
 from rataccess.wire.values import (
     EPOCH,
     MAX_BLOCK_BODIES,
@@ -170,7 +179,7 @@ def write_block(block: Block, *, floor: int | None, now: float) -> bytes:
         number(block.urgency, 2),
         _either(block.queue_id, 5, 16),
         _either(block.schema, 7, 21),
-        _name(block.queue),
+        "" if block.queue is None else write_name(block.queue),
         number(first & 0xFFFF, 16) if short else number(first, NUMBER_WIDTH),
     ]
     if age is not None:
@@ -184,13 +193,6 @@ def write_block(block: Block, *, floor: int | None, now: float) -> bytes:
 
 def _either(value: int, short: int, long: int) -> str:
     return "0" + number(value, short) if value < 1 << short else "1" + number(value, long)
-
-
-def _name(queue: str | None) -> str:
-    if queue is None:
-        return ""
-    data = queue.encode()
-    return number(len(data) - 1, 8) + octets(data)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def read_block(content: bytes, *, floor: int | None, now: float) -> Block:
     schema = reader.take(21 if reader.take(1) else 7)
     if not schema:
         raise ObjectError("schemas are numbered from 1")
-    queue = _read_name(reader) if named else None
+    queue = read_name(reader) if named else None
     first = reader.take(NUMBER_WIDTH) if whole else whole_number(reader.take(16), floor)
     ticks = _read_first_time(reader, form, now)
     numbers = read_numbers(reader, checked_number(first), count)
@@ -226,16 +228,6 @@ def read_block(content: bytes, *, floor: int | None, now: float) -> Block:
 
 def _count(reader: BitReader) -> int:
     return reader.take(COUNT_WIDTH) + 2 if reader.take(1) else 1
-
-
-def _read_name(reader: BitReader) -> str:
-    try:
-        name = reader.octets(reader.take(8) + 1).decode()
-    except UnicodeDecodeError as error:
-        raise ObjectError("a queue's name is not UTF-8") from error
-    if len(name) > 64:
-        raise ObjectError("a queue's name is text of at most 64 characters")
-    return name
 
 
 def _read_first_time(reader: BitReader, form: int, now: float) -> int | None:

@@ -3,7 +3,7 @@
 Rules of this file: pure.  As in dense.py only that is written which the receiver cannot misread; what does not fit is
 `None`: it takes the usual form.
 
-    001111 urgency:2, queue, schema, count, number, time of the first; numbers, times; dense columns
+    001111 urgency:2, schema, count, queue, number, time of the first; numbers, times; dense columns
 
 No CBOR item begins with 001111 (RFC 8949 section 3: a negative integer of additional information 28 to 31), and in a usual
 block it would be a time of form 3: so a dense block may stand bare at the end of a message, or in a byte string.
@@ -24,10 +24,12 @@ from rataccess.wire.dense import FORMS, Reach
 from rataccess.wire.spans import (
     MOST_TIME_WIDTH,
     WIDTH_WIDTH,
+    read_name,
     read_numbers,
     read_signed,
     signed_width,
     time_width,
+    write_name,
     write_numbers,
     write_signed,
 )
@@ -47,10 +49,11 @@ MARK, MARK_BITS = 0b001111, 6
 Scale = tuple[tuple[int, int], ...]
 """Ranges of a number, the likeliest first, each with its bits and its least: a 1 for each that is passed over, a 0 (but
 before the last), and the number less that least."""
-_QUEUES: Scale = ((2, FIRST_FREE_QUEUE), (5, FIRST_FREE_QUEUE + 4), (16, 0))
+_QUEUES: Scale = ((2, FIRST_FREE_QUEUE), (5, FIRST_FREE_QUEUE + 4), (16, 0), (16, 0))
+"""The fourth is followed by the queue's name."""
 _SCHEMAS: Scale = ((4, 1), (7, 17), (21, 0))
 _COUNTS: Scale = ((5, 2), (8, 34), (12, 2))
-_MOST_HEAD = 8
+_MOST_HEAD = 6
 """Bytes up to the end of the count, at most."""
 _SHORT_NUMBERS, _WHOLE_NUMBER = (8, 12, 16), 28
 """Bits of the first record's number, by its form; the fourth is whole."""
@@ -81,13 +84,13 @@ def bare(block: bytes) -> bytes | None:
 def dense_head(block: Block, reach: Reach) -> str | None:
     """The bits of `block` before its columns."""
     ticks = [ticks for captured_at in block.times if (ticks := ticks_of(captured_at)) is not None]
-    if block.queue is not None or len(block.numbers) < 2 or not ticks:
+    if len(block.numbers) < 2 or not ticks:
         return None
     pieces = [
         number(MARK, MARK_BITS) + number(block.urgency, 2),
-        _scaled(block.queue_id, _QUEUES),
         _scaled(block.schema, _SCHEMAS),
         _scaled(len(block.numbers), _COUNTS),
+        _scaled(block.queue_id, _QUEUES) if block.queue is None else _named(block.queue_id, block.queue),
         _first_number(block.numbers, reach),
         _first_time(ticks[0], reach.now),
         _numbers(block.numbers),
@@ -101,6 +104,10 @@ def _scaled(value: int, scale: Scale) -> str | None:
         if 0 <= value - least < 1 << width:
             return "1" * index + ("0" if index < len(scale) - 1 else "") + number(value - least, width)
     return None
+
+
+def _named(queue_id: int, queue: str) -> str:
+    return "1" * (len(_QUEUES) - 1) + number(queue_id, _QUEUES[-1][0]) + write_name(queue)
 
 
 def _first_number(numbers: Sequence[int], reach: Reach) -> str | None:
@@ -157,9 +164,8 @@ def dense_count(content: bytes) -> int:
     """How many records a dense block holds."""
     reader = BitReader(content[:_MOST_HEAD])
     reader.take(8)
-    for scale in (_QUEUES, _SCHEMAS):
-        _read_scaled(reader, scale)
-    return _read_scaled(reader, _COUNTS)
+    _read_scaled(reader, _SCHEMAS)
+    return _read_scaled(reader, _COUNTS)[0]
 
 
 def read_dense_block(content: bytes, *, floor: int | None, now: float) -> Block:
@@ -169,25 +175,28 @@ def read_dense_block(content: bytes, *, floor: int | None, now: float) -> Block:
     """
     reader = BitReader(content)
     urgency = Urgency(reader.take(8) & 3)
-    queue_id, schema, count = (_read_scaled(reader, scale) for scale in (_QUEUES, _SCHEMAS, _COUNTS))
+    schema, count = (_read_scaled(reader, scale)[0] for scale in (_SCHEMAS, _COUNTS))
     if not schema:
         raise ObjectError("schemas are numbered from 1")
     if count > MOST_RECORDS:
         raise ObjectError(f"a block holds {MOST_RECORDS} records at most, not {count}")
+    queue_id, index = _read_scaled(reader, _QUEUES)
+    queue = read_name(reader) if index == len(_QUEUES) - 1 else None
     first = _read_first_number(reader, floor)
     ticks = _read_first_time(reader, now)
     numbers = read_numbers(reader, first, count) if reader.take(1) else _consecutive(first, count)
     times = tuple(EPOCH + item / 100 for item in _read_times(reader, ticks, count))
     at, skipped = divmod(reader.at, 8)
-    return Block(queue_id, urgency, None, schema, numbers, times, content[at:], skipped)
+    return Block(queue_id, urgency, queue, schema, numbers, times, content[at:], skipped)
 
 
-def _read_scaled(reader: BitReader, scale: Scale) -> int:
+def _read_scaled(reader: BitReader, scale: Scale) -> tuple[int, int]:
+    """The number, and which range it was told in."""
     index = 0
     while index < len(scale) - 1 and reader.take(1):
         index += 1
     width, least = scale[index]
-    return least + reader.take(width)
+    return least + reader.take(width), index
 
 
 def _read_first_number(reader: BitReader, floor: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Numbers and times of the records of a block, as columns (docs/wire.md, Blocks).
+"""Numbers and times of the records of a block, as columns, and its queue's name (docs/wire.md, Blocks).
 
 Rules of this file: pure.  Times are in ticks, hundredths of a second since `EPOCH`; what is read raises `ObjectError`.
 """
@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from rataccess.errors import ObjectError
 from rataccess.numbers import MAX_NUMBER
-from rataccess.template.bits import BitReader, number
+from rataccess.template.bits import BitReader, number, octets
 from rataccess.template.integers import read_integers, write_integers
 from rataccess.wire.values import EPOCH
 
@@ -19,6 +19,12 @@ NUMBER_WIDTH = 54
 WIDTH_WIDTH = 6
 """Bits in which the width of the columns of numbers and times is told."""
 MOST_TIME_WIDTH = 42
+
+
+def write_name(queue: str) -> str:
+    """A queue's name, of 1 to 64 characters."""
+    data = queue.encode()
+    return number(len(data) - 1, 8) + octets(data)
 
 
 def write_numbers(numbers: Sequence[int]) -> str:
@@ -62,6 +68,17 @@ def write_signed(items: Sequence[int], width: int, *, dense: bool = False) -> st
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_name(reader: BitReader) -> str:
+    """The inverse of `write_name`."""
+    try:
+        name = reader.octets(reader.take(8) + 1).decode()
+    except UnicodeDecodeError as error:
+        raise ObjectError("a queue's name is not UTF-8") from error
+    if len(name) > 64:
+        raise ObjectError("a queue's name is text of at most 64 characters")
+    return name
 
 
 def read_numbers(reader: BitReader, first: int, count: int) -> tuple[int, ...]:

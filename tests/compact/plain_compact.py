@@ -80,14 +80,18 @@ def dense_block(data: bytes, definition: Definition, floor: int, now_ticks: int)
 
     def one_of(*ranges: tuple[int, int]) -> int:
         passed = 0
-        while passed < 2 and bits.take(1):
+        while passed < len(ranges) - 1 and bits.take(1):
             passed += 1
         width, more = ranges[passed]
         return bits.take(width) + more
 
-    said: dict[str, Any] = {"urgency": bits.take(2), "queue_id": one_of((2, 8), (5, 12), (16, 0))}
+    said: dict[str, Any] = {"urgency": bits.take(2), "queue": None}
     said["schema"] = one_of((4, 1), (7, 17), (21, 0))
     count = one_of((5, 2), (8, 34), (12, 2))
+    before = bits.at
+    said["queue_id"] = one_of((2, 8), (5, 12), (16, 0), (16, 0))
+    if bits.bits[before : before + 3] == [1, 1, 1]:
+        said["queue"] = bytes(bits.take(8) for _ in range(bits.take(8) + 1)).decode()
     width = (8, 12, 16, 28)[bits.take(2)]
     number = bits.take(width)
     if width != 28:

@@ -61,7 +61,11 @@ def batches(draw: st.DrawFn) -> Batch:
     times: list[int | None] = [
         first + index * period + (draw(st.integers(-jitter, jitter)) if index else 0) for index in range(len(values))
     ]
-    head = {"queue_id": draw(st.integers(8, 60) | st.integers(0, 2**16 - 1)), "urgency": draw(st.sampled_from(Urgency))}
+    head: dict[str, Any] = {
+        "queue_id": draw(st.integers(8, 60) | st.integers(0, 2**16 - 1)),
+        "urgency": draw(st.sampled_from(Urgency)),
+    }
+    head["queue"] = draw(st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64))
     highest = numbers[-1] + draw(st.integers(0, 300) | st.integers(0, 2**17))
     reach = Reach(draw(st.sampled_from([floor, floor, None])), highest, NOW)
     return template, reach, crowd(values, numbers, times, **head), values
@@ -93,13 +97,23 @@ def test_both_readers_find_any_batch_wherever_the_floor_is_by_then(batch: Batch,
     assert list(back.numbers) == [record.number for record in records[:count]]
     assert back.times == tuple(pytest.approx(record.captured_at, abs=0.011) for record in records[:count])
     head = records[0]
-    assert (back.queue_id, back.urgency, back.queue, back.schema) == (head.queue_id, head.urgency, None, template.id)
+    assert (back.queue_id, back.urgency, back.queue, back.schema) == (
+        head.queue_id,
+        head.urgency,
+        head.queue,
+        template.id,
+    )
     again = [exact(cbor2.loads(record.body)) for record in back.records(template)]
     assert again == [exact(value) for value in values[:count]]
     said = plain_compact.dense_block(content, template.definition(), floor, round((heard - EPOCH) * 100))
     assert said["numbers"] == list(back.numbers)
     assert [EPOCH + ticks / 100 for ticks in said["times"]] == list(back.times)
-    assert [said[name] for name in ("queue_id", "urgency", "schema")] == [back.queue_id, back.urgency, back.schema]
+    assert [said[name] for name in ("queue_id", "urgency", "queue", "schema")] == [
+        back.queue_id,
+        back.urgency,
+        back.queue,
+        back.schema,
+    ]
     assert [exact(value) for value in said["values"]] == again
 
 
@@ -140,7 +154,7 @@ def pair(**change: Any) -> Batch:
 
 @pytest.mark.parametrize(
     "change",
-    [{"queue": "readings"}, {"captured_at": None}, {"captured_at": NOW - 401 * 86_400}, {"captured_at": NOW + 90_000}],
+    [{"captured_at": None}, {"captured_at": NOW - 401 * 86_400}, {"captured_at": NOW + 90_000}],
 )
 def test_what_a_dense_block_cannot_say_takes_the_usual_one(change: dict[str, Any]) -> None:
     template, reach, records, values = pair(**change)
@@ -148,7 +162,8 @@ def test_what_a_dense_block_cannot_say_takes_the_usual_one(change: dict[str, Any
         2,
         encode_block(records, values, template, floor=reach.floor, now=NOW),
     )
-    assert bare(dense(pair())[1]) is not None
+    for other in ({}, {"queue": "readings"}, {"queue_id": 2**16 - 1}):
+        assert bare(dense(pair(**other))[1]) is not None
 
 
 def test_a_large_number_that_cannot_be_short_takes_the_usual_block() -> None:
@@ -173,13 +188,15 @@ def test_a_short_number_without_a_floor_is_told_from_what_is_malformed() -> None
 @pytest.mark.parametrize(
     ("bits", "why"),
     [
-        ("000" + "11" + "0" * 21 + "0" * 60, "numbered from 1"),
-        ("000" + "00000" + "11" + "1" * 12 + "0" * 60, "4096 records"),
-        ("000" + "00000" + "000000" + "11" + "0" * 28 + "0" * 40, "from 1 to"),
-        ("000" + "00000" + "000000" + "0000000001" + "0" * 25 + "1" + "110111" + "0" * 40, "below 2"),
-        ("000" + "00000" + "000000" + "0000000001" + "0" * 25 + "0" + "0000" + "1" + "101011", "42 bits"),
-        ("000" + "00000" + "000000" + "0000000001" + "0" * 25 + "0" + "0000" + "1" + "000000", "by something"),
-        ("000" + "00000" + "000000" + "0000000001" + "0" * 20, "cut short"),
+        ("11" + "0" * 21 + "0" * 60, "numbered from 1"),
+        ("00000" + "11" + "1" * 12 + "0" * 60, "4096 records"),
+        ("00000" + "000000" + "000" + "11" + "0" * 28 + "0" * 40, "from 1 to"),
+        ("00000" + "000000" + "000" + "0000000001" + "0" * 25 + "1" + "110111" + "0" * 40, "below 2"),
+        ("00000" + "000000" + "000" + "0000000001" + "0" * 25 + "0" + "0000" + "1" + "101011", "42 bits"),
+        ("00000" + "000000" + "000" + "0000000001" + "0" * 25 + "0" + "0000" + "1" + "000000", "by something"),
+        ("00000" + "000000" + "000" + "0000000001" + "0" * 20, "cut short"),
+        ("00000" + "000000" + "111" + "0" * 16 + "00000000" + "11111111" + "0" * 60, "UTF-8"),
+        ("00000" + "000000" + "111" + "0" * 16 + "01000000" + "01100001" * 65 + "0" * 60, "64 characters"),
     ],
 )
 def test_each_part_of_a_head_is_checked(bits: str, why: str) -> None:
