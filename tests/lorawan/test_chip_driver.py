@@ -352,6 +352,23 @@ async def test_rejoin_keeps_the_session_until_somebody_answers() -> None:
         assert await arrived(field) == [b"x", b"still there", b"new session"]
 
 
+async def test_a_network_that_does_not_count_its_join_accepts_is_told_of() -> None:
+    async with in_the_field() as field:
+        field.device.join_nonce = 500
+        driver = field.driver()
+        try:
+            await driver.open()
+            await driver.attach()
+            assert driver._mac is not None
+            driver._mac.forget_session()
+            field.device.join_nonce = 100
+            await asyncio.sleep(30)
+            with pytest.raises(AttachFailed, match="join_nonce"):
+                await driver.attach()
+        finally:
+            await driver.aclose()
+
+
 async def test_a_network_that_lost_the_session_is_joined_anew() -> None:
     async with attached(options={"confirmed": "always", "attempts": 1, "unacknowledged_limit": 3}) as (field, driver):
         told: list[RadioStatus] = []

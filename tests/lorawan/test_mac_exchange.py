@@ -566,6 +566,19 @@ def test_join_nonce_must_grow() -> None:
     assert bench.mac.next_fcnt == 0
 
 
+def test_join_nonces_of_networks_that_do_not_count_them() -> None:
+    bench = Bench(settings={"join_nonce": "any"})
+    bench.network.join_nonce = 999_999
+    assert bench.join().joined
+    bench.clock.now += 30
+    last = crypto.seal_join_accept(APP_KEY, JoinAccept(1_000_000, 0x13, 0x26012345))
+    assert not bench.run(bench.mac.join(bench.clock.now), lambda _: last).joined, "the last one again is a replay"
+    assert bench.mac.rejected == {"StaleJoinNonce": 2}
+    bench.clock.now += 30
+    bench.network.join_nonce = 4
+    assert bench.join().joined
+
+
 def test_out_of_turn_is_a_defect() -> None:
     bench = joined()
     with pytest.raises(RuntimeError):

@@ -150,7 +150,7 @@ class LoRaWanChipDriver(Driver):
         return Bearer("lorawan")
 
     async def _join(self, mac: Mac) -> None:
-        before = mac.rejected.total()
+        before = mac.rejected.copy()
         try:
             done = await self._carry(lambda: mac.join(self._now()))
         except NotNow as error:
@@ -161,7 +161,7 @@ class LoRaWanChipDriver(Driver):
             self._rejoin, self._ask_time_at = False, self._now()
             log.info("%s has joined: %r", self._name, mac.session)
         elif not self._keeps_session(mac):
-            reason = view.why_not_joined(self.options, mac, mac.rejected.total() - before)
+            reason = view.why_not_joined(self.options, mac, mac.rejected - before)
             raise AttachFailed(reason, mac.join_wait(self._now()))
 
     def _keeps_session(self, mac: Mac) -> bool:

@@ -53,6 +53,9 @@ class LoRaWanChipOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """How late this host may wake up at worst; receive windows open by so much earlier and last longer."""
     clock_error: Annotated[float, Meta(gt=0, le=0.02)] = 0.003
     """How wrong the time of a receive window may be, either way: clocks of both ends, time stamp of the interrupt."""
+    join_nonce: Literal["counter", "any"] = "counter"
+    """`any` for networks of LoRaWAN 1.0.3 and before that number their join-accepts at random: then a recorded one could be
+    played to the device, which would cost it its session."""
     fetch_pending: Annotated[int, Meta(ge=0, le=16)] = 2
     """Empty uplinks in a row at most, to fetch what the network says it still has."""
     ask_time: bool = True
@@ -107,6 +110,7 @@ def settings(options: LoRaWanChipOptions, context: DriverContext) -> MacSettings
         sub_band=options.sub_band,
         adr=options.adr,
         data_rate=options.data_rate,
+        join_nonce=options.join_nonce,
         min_data_rate=options.min_data_rate,
         attempts=options.attempts,
         antenna_gain=options.antenna_gain,

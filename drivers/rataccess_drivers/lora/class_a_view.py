@@ -6,6 +6,7 @@ Rules of this file: functions of the MAC and the options, and who is told when t
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Hints
 from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions
 from rataccess_drivers.lora.mac import Mac
+from rataccess_drivers.lora.mac.accepting import StaleJoinNonce
 from rataccess_drivers.lora.transceiver import Reception
 
 USUAL_SIZE = 24
@@ -74,9 +76,14 @@ def one_line(options: LoRaWanChipOptions, mac: Mac) -> str:
     return f"joined as {mac.session.dev_addr:08x} in {options.region}, DR{mac.data_rate}{heard}"
 
 
-def why_not_joined(options: LoRaWanChipOptions, mac: Mac, refused: int) -> str:
-    """After a join-request without a join-accept; `refused` frames came that were none."""
+def why_not_joined(options: LoRaWanChipOptions, mac: Mac, refused: Counter[str]) -> str:
+    """After a join-request without a join-accept; `refused`: what came that was none, by kind of error."""
     attempts, region = mac.join_attempts, options.region
+    if refused[StaleJoinNonce.__name__]:
+        return (
+            "a join-accept came whose JoinNonce is not above the last one: enrol the device as LoRaWAN 1.0.4; where the "
+            'network cannot count them, set `join_nonce` to "any"'
+        )
     if refused:
         return (
             "a join-accept came that is not genuine or not for this region: compare AppKey and region with what "

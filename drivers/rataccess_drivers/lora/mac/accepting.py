@@ -48,14 +48,19 @@ def read_downlink(session: Session, data: bytes) -> Heard:
     return Heard(opened, tuple(decode_commands(orders, uplink=False)))
 
 
+class StaleJoinNonce(ProtectionFailed):
+    """A join-accept whose JoinNonce was there before: a replay, or a network that does not count them."""
+
+
 def read_join_accept(settings: MacSettings, data: bytes, join_nonce: int) -> JoinAccept:
     """The join-accept `data`, whose JoinNonce must be above `join_nonce` (LoRaWAN L2 1.0.4 clause 6.2.6)."""
     frame = decode(data)
     if not isinstance(frame, SealedJoinAccept):
         raise FrameError(f"a {type(frame).__name__} came where a join-accept was waited for")
     accept = crypto.open_join_accept(settings.app_key, frame)
-    if accept.join_nonce <= join_nonce:
-        raise ProtectionFailed(f"a join-accept with JoinNonce {accept.join_nonce} after {join_nonce} is a replay")
+    counted = settings.join_nonce == "counter"
+    if accept.join_nonce == join_nonce or (counted and accept.join_nonce < join_nonce):
+        raise StaleJoinNonce(f"a join-accept with JoinNonce {accept.join_nonce} after {join_nonce} is a replay")
     region = settings.region
     if not region.allows_rx1_offset(accept.rx1_dr_offset) or region.downlink_modulation(accept.rx2_dr) is None:
         raise FrameError(

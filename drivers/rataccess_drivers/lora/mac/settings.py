@@ -6,6 +6,7 @@ Rules of this file: values and what follows from them; nothing changes here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -41,6 +42,8 @@ class MacSettings:
     """To begin with, and for good without `adr`; `None`: that of the join-request that was answered."""
     min_data_rate: int | None = None
     """Never send data slower than this; `None`: the slowest that carries `ROOM_WANTED` bytes."""
+    join_nonce: Literal["counter", "any"] = "counter"
+    """Whether JoinNonces must grow, as they do since LoRaWAN 1.0.4; `any`: networks before may have random ones."""
     attempts: int = 4
     """Transmissions of a confirmed payload at most, where the network asks for fewer."""
     patience: float = 30.0
