@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from rataccess.driver import Evidence, RadioMessage
 from rataccess_hil.pty_radio import PtyRadio
-from tests.lora.modules.virtual import EUI, JOIN_EUI, World, world
+from tests.lora.modules.virtual import EUI, JOIN_EUI, KEY, World, world
 
 ADDRESS, NETWORK_KEY, APPLICATION_KEY = 0x26011F66, bytes(range(16, 32)), bytes(range(32, 48))
+KEYED = hashlib.sha256(f"rataccess AppKey {EUI:016X} {KEY.hex().upper()}".encode()).digest()[:4]
+"""What the driver keeps once the module has joined with that key."""
 
 
 def join_beforehand(made: World) -> None:
@@ -16,6 +20,7 @@ def join_beforehand(made: World) -> None:
     device = made.module.device
     device.dev_eui, device.join_eui, device.rate = EUI, JOIN_EUI, 5
     device.personalise(ADDRESS, NETWORK_KEY, APPLICATION_KEY)
+    made.memory.put("driver/lora/keyed", KEYED)
     made.known = made.server.add_session(EUI, ADDRESS, NETWORK_KEY, APPLICATION_KEY)
 
 

@@ -26,7 +26,10 @@ class Command:
     expect: re.Pattern[str] | None = None
     """What a value must look like; others are not meant."""
     after: Kind | None = None
-    """What must have come before `ends` count: some may be left from the command before."""
+    """What must have come before anything else counts: some may be left from the command before."""
+    enough: frozenset[Kind] = frozenset()
+    """Where one of these has come, silence after it is not the module's: the line that ends the command was lost, or is one
+    that its firmware does not say."""
     first: float = 5.0
     """Seconds until the first sign of an answer."""
     limit: float = 5.0
@@ -43,8 +46,6 @@ class Transaction:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.events: list[Event] = []
-        """All that came since, what others are meant by included."""
         self.match: re.Match[str] | None = None
         """The value that was asked for."""
         self.heard = False
@@ -52,6 +53,8 @@ class Transaction:
         self.over = False
         self.refusal: Event | None = None
         self.restarted = False
+        self._kinds: set[Kind] = set()
+        self._named = False
         self._echoed = False
         self._begun = command.after is None
 
@@ -62,11 +65,13 @@ class Transaction:
         if not self._echoed and event.line == self.command.text:
             self._echoed = True
             return
-        if len(self.events) < 64:  # a module that talks without end takes no memory
-            self.events.append(event)
         if self._meant(event):
-            self.heard = True
+            begun = self._begun
             self.over = self._ends(event)
+            if self._begun and not begun:  # what came before belongs to the command before
+                self._kinds.clear()
+            self._kinds.add(event.kind)
+            self.heard = self._begun or self.over or self.refusal is not None
 
     def _meant(self, event: Event) -> bool:
         if event.kind is Kind.OTHER:
@@ -80,8 +85,8 @@ class Transaction:
         command = self.command
         match event.kind:
             case Kind.REFUSED:
-                self.refusal = event
-                return True
+                self.refusal = self.refusal or event
+                return not event.prelude
             case Kind.ALREADY:  # some say it without saying that they begin
                 return event.kind in command.ends
             case Kind.BOOTED if Kind.BOOTED not in command.ends:
@@ -89,11 +94,12 @@ class Transaction:
                 return True
             case Kind.VALUE | Kind.BOOTED if command.expect is not None:
                 found = command.expect.search(event.value or event.line)
-                self.match = found or self.match
+                if found is not None and (event.name or not self._named):  # a chance line does not replace an answer
+                    self.match, self._named = found, bool(event.name)
                 return found is not None and event.kind in command.ends
         self._begun = self._begun or event.kind is command.after
         return self._begun and event.kind in command.ends
 
     def has(self, *kinds: Kind) -> bool:
-        """Whether one of these has come."""
-        return any(event.kind in kinds for event in self.events)
+        """Whether one of these has come since the command began."""
+        return not self._kinds.isdisjoint(kinds)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from rataccess.driver import DriverContext
-from rataccess.errors import AttachFailed, ConfigurationError, KeyStoreError, WrongRadio
+from rataccess.errors import AttachFailed, CommandFailed, ConfigurationError, KeyStoreError, RadioSilent, WrongRadio
 from rataccess_drivers.lora.modules.commands import Command, Transaction
 from rataccess_drivers.lora.modules.identity import normal_eui, unset
 from rataccess_drivers.lora.modules.options import Confirmed, ModuleOptions
@@ -26,6 +26,10 @@ class Asked(Protocol):
     """The module, as far as its configuration needs it."""
 
     dev_eui: str
+
+    def restarting(self, why: str) -> None:
+        """A restart that is meant."""
+        ...
 
     async def ask(self, command: Command) -> str | None:
         """The value; `None` where the module does not tell."""
@@ -126,9 +130,16 @@ class Configuration:
 
     async def _write(self, setting: Setting, word: str) -> None:
         self.renewed = self.renewed or setting.name in ("mode", "region", "activation", "dev_eui", "join_eui")
+        if setting.restarts:
+            self._module.restarting(f"{setting.name} is set")
         for command in setting.tell(word):
-            answer = await self._module.run(command)
             self.changed = True
+            try:
+                answer = await self._module.run(command)
+            except (CommandFailed, RadioSilent):
+                if setting.restarts:  # some start anew at once, without an answer
+                    return
+                raise
             if answer.refusal is None:
                 continue
             if setting.name == "region":
@@ -193,6 +204,14 @@ class Configuration:
         if not re.fullmatch(r"[0-9A-F]{32}", digits):
             raise KeyStoreError(f"the secret {name!r} is no AppKey: it has to be 32 hexadecimal digits")
         return digits
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a session that the module has may be used: not one of another key, nor one by personalisation."""
+        key, mark = self._key(), self._context.memory.get(self._mark_key)
+        if key is None or mark == self._mark(key):
+            return True
+        return not mark and not self._profile.hides_activation
 
     async def write_key(self, *, always: bool = False) -> bool:
         """Write the key where it was not written to this module before; whether it was written now."""

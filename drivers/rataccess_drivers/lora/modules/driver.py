@@ -48,6 +48,8 @@ class ModuleDriver(ModuleSession):
         super().__init__(options, context, open_line=open_line, gpio_opener=gpio_opener)
         self._sending = asyncio.Lock()
         self._confirmed = options.confirmed is Confirmed.ALWAYS
+        self._repeats = self.profile.transmissions
+        self._crowded = False  # MAC commands left no room for an uplink that should have fitted
         self._data_rate = max(self.region.data_rates) if options.data_rate is None else options.data_rate
         self._uplinks = 0
         self._hints_callbacks: list[Callable[[Hints], None]] = []
@@ -71,7 +73,7 @@ class ModuleDriver(ModuleSession):
             overhead=FRAME_OVERHEAD,
             acknowledges_handover=self._confirmed,
             unit=Unit.AIRTIME,
-            repeats=self.profile.transmissions if self._confirmed else 1,
+            repeats=self._repeats if self._confirmed else 1,
             modulation=modulation,
             compact=True,
         )
@@ -93,6 +95,14 @@ class ModuleDriver(ModuleSession):
             for callback in tuple(self._hints_callbacks):
                 callback(new)
 
+    async def _learn_repeats(self) -> None:
+        """How often a confirmed uplink goes out at most: the module's setting and one."""
+        if self._confirmed and self.profile.ask_retries is not None:
+            answer = await self.ask(self.profile.ask_retries)
+            if answer is not None and answer.isdecimal():
+                self._repeats = int(answer) + 1
+                self._change_hints(repeats=self._repeats)
+
     async def _learn_limits(self) -> None:
         """The data rate now, and what fits; the network may have changed both with any downlink."""
         answer = await self.ask(self.profile.ask_data_rate)
@@ -100,7 +110,7 @@ class ModuleDriver(ModuleSession):
             self._data_rate = int(answer)
         limit = self.region.max_payload(self._data_rate)
         if self.profile.ask_limit is not None and (told := await self.ask(self.profile.ask_limit)) is not None:
-            limit = int(told)
+            limit = int(told) or limit  # 0 until an empty uplink has taken the MAC commands along
         modulation = self.region.data_rates[self._data_rate]
         self._change_hints(mtu=limit, modulation=modulation, bitrate=_bitrate(modulation))
 
@@ -152,7 +162,7 @@ class ModuleDriver(ModuleSession):
         try:
             for command in before:
                 await self.obey(command)
-            times = self.profile.transmissions if confirmed else 1  # at most, where nobody sees its end
+            times = self._repeats if confirmed else 1  # at most, where nobody sees its end
             answer = await self.run(sending)
             if answer.refusal is not None and answer.refusal.why is Why.PAUSED and self.profile.resume is not None:
                 await self.obey(self.profile.resume)
@@ -170,25 +180,30 @@ class ModuleDriver(ModuleSession):
         return answer
 
     def _transmissions(self, answer: Transaction, confirmed: bool) -> int:
-        """How often an uplink went out, as far as the module tells; 0 where it was refused."""
+        """How often an uplink went out, as far as can be known; 0 where it was refused."""
         if answer.refusal is not None:
             return 0
-        told = max((event.number or 0 for event in answer.events if event.kind is Kind.NOT_ACKED), default=0)
-        in_vain = confirmed and not answer.has(*self.profile.acked)
-        return told or (self.profile.transmissions if in_vain else 1)
+        return self._repeats if confirmed and not answer.has(*self.profile.acked) else 1
 
     async def _refuse(self, refusal: Event, size: int) -> None:
         """Raise what the module's words mean; nothing was sent."""
-        if refusal.why in (Why.NOT_JOINED, Why.COUNTER):
+        if refusal.why in (Why.NOT_JOINED, Why.COUNTER, Why.MODE):
             self._rejoin = self._rejoin or refusal.why is Why.COUNTER
-            self.lose(refusal.why.value)
+            self._stale = self._stale or refusal.why is not Why.COUNTER  # it has probably started anew, unheard
+            self.lose(f"{self.name}: {refusal.why.value}")
         elif refusal.why in (Why.LENGTH, Why.PARAMETER, Why.RATE):
             with contextlib.suppress(DriverError):
                 await self._learn_limits()
-        if refusal.limit is not None:
+        if refusal.limit:
             self._change_hints(mtu=refusal.limit)
         spent = self._hints.tariff.units(size)
-        error = uplink_error(self.name, refusal, size, self._hints.mtu, self._account.pause_after(spent))
+        pause = self._account.pause_after(spent)
+        error = uplink_error(self.name, refusal, size, self._hints.mtu, pause, again=self._crowded)
+        if refusal.why in (Why.LENGTH, Why.PARAMETER):
+            self._crowded = isinstance(error, NotNow)
+            if self._crowded and self.profile.flushes:
+                self._pending = True
+                self._fetch()
         if refusal.why is Why.DUTY:
             self._account.shut(getattr(error, "retry_after", 0.0))
         raise error
@@ -196,23 +211,32 @@ class ModuleDriver(ModuleSession):
     def _outcome(self, answer: Transaction) -> bool:
         """Whether the network has acknowledged it; raises `NotNow` where it was not sent."""
         self._uplinks += 1
+        self._crowded = False
         if not self._confirmed:
             if answer.has(Kind.FAILED):
                 raise NotNow(f"{self.name}: the module says that it could not send", BUSY)
             return False
         if not answer.has(*self.profile.acked):
             self._unacknowledged += 1
+            if answer.has(Kind.SENT):  # without waiting for an acknowledgement: the module is not set up as it was
+                self._stale = True
             return False
         self._unacknowledged = 0
         return True
 
     @property
     def _forsaken(self) -> bool:
-        """Whether so many confirmed uplinks were not acknowledged that the session must be dead."""
-        return 0 < self.options.unacknowledged_limit <= self._unacknowledged
+        """Whether so many confirmed uplinks were not acknowledged that the session must be dead, or the module is not as it
+        was set up.
+        """
+        return self._stale or 0 < self.options.unacknowledged_limit <= self._unacknowledged
 
     def _give_up_session(self) -> None:
-        if self._open and self._joined and self._forsaken:
+        if not (self._open and self._joined and self._forsaken):
+            return
+        if self._stale:
+            self.lose("the module does not ask for acknowledgements any more: it is set up again")
+        else:
             self._rejoin = True
             self.lose(f"the last {self._unacknowledged} confirmed uplinks were not acknowledged")
 
@@ -227,9 +251,13 @@ class ModuleDriver(ModuleSession):
                 await self._rest()
         except DriverError as error:
             log.warning("%s: after an uplink: %s", self.name, error)
-        if self._pending and self._joined and self.options.fetch_pending and self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch_pending(), name=f"rataccess {self.name} downlinks")
+        if self._pending and self.options.fetch_pending:
+            self._fetch()
         return reference
+
+    def _fetch(self) -> None:
+        if self._joined and self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch_pending(), name=f"rataccess {self.name} downlinks")
 
     async def _rest(self) -> None:
         command, port = self.profile.rest, self._port
@@ -241,10 +269,18 @@ class ModuleDriver(ModuleSession):
         else:
             self._asleep = (await self.run(command)).refusal is None
 
+    def _heard(self, event: Event) -> None:
+        super()._heard(event)
+        # The module has sent an empty uplink of its own.
+        if event.kind is Kind.SENT and self.profile.sends_by_itself and self._port is not None and not self._port.asked:
+            once = self._hints.tariff.units(0)
+            self._account.spend(once)
+            self._charges.charge(once)
+
     async def _fetch_pending(self) -> None:
-        """Empty uplinks while the network holds more than it has sent."""
+        """Empty uplinks while the network holds more than it has sent, or one to take MAC commands along."""
         try:
-            for _ in range(self.options.fetch_pending):
+            for _ in range(max(1, self.options.fetch_pending)):
                 async with self._sending:
                     if not (self._pending and self._joined):
                         return

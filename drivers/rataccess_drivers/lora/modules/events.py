@@ -51,9 +51,11 @@ class Why(enum.Enum):
     """Why a module refuses."""
 
     PARAMETER = "it does not take that parameter"
+    GARBLED = "it did not get that command whole"
     UNKNOWN = "it does not know that command"
     BUSY = "it is busy"
     NOT_JOINED = "it has not joined a network"
+    MODE = "it is in another mode"
     DUTY = "the duty cycle forbids to send now"
     NO_CHANNEL = "no channel is free"
     LENGTH = "the payload is too long for the data rate"
@@ -86,6 +88,8 @@ class Event:
     margin_db: int | None = None
     gateways: int | None = None
     number: int | None = None
+    prelude: bool = False
+    """Of a refusal: the refusal itself follows in a line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,12 @@ class Pattern:
     kind: Kind
     regex: re.Pattern[str]
     why: Why | None = None
+    prelude: bool = False
 
 
-def pattern(kind: Kind, regex: str, why: Why | None = None) -> Pattern:
-    """A pattern for whole lines."""
-    return Pattern(kind, re.compile(regex), why)
+def pattern(kind: Kind, regex: str, why: Why | None = None, *, prelude: bool = False) -> Pattern:
+    """A pattern for whole lines, in letters of either size."""
+    return Pattern(kind, re.compile(regex, re.IGNORECASE), why, prelude)
 
 
 LARGEST_PORT = 255
@@ -123,7 +128,7 @@ def _event(found: Pattern, match: re.Match[str], line: str) -> Event:
         event = Event(
             found.kind,
             line,
-            name=groups.get("name", ""),
+            name=groups.get("name", "").upper(),
             value=groups.get("value", "").strip(),
             why=found.why,
             port=port,
@@ -135,6 +140,7 @@ def _event(found: Pattern, match: re.Match[str], line: str) -> Event:
             margin_db=_whole(groups.get("margin")),
             gateways=_whole(groups.get("gateways")),
             number=_whole(groups.get("number")),
+            prelude=found.prelude,
         )
     except ValueError:  # hexadecimal digits that were cut, or a number beyond all measure
         return Event(Kind.OTHER, line)

@@ -6,7 +6,9 @@ Rules of this file: text in, a name out; nothing is asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from rataccess_drivers.lora.modules.events import Kind, Pattern, read
 
 _SIGNS = (
     (re.compile(r"\+[A-Z]+: ?(?:OK|ERROR\(-\d+\)).*"), "a Wio-E5"),
@@ -17,14 +19,20 @@ _SIGNS = (
 )
 
 
-def who_answers(lines: Iterable[str]) -> str | None:
-    """The kind of module that says such things; `None` where nothing is known."""
-    said = list(lines)
+def who_answers(lines: Iterable[str], table: Sequence[Pattern]) -> str | None:
+    """The kind of module that says such things, other than the one whose `table` it is; `None` where nothing is known."""
+    said = [line for line in lines if not _own(line, table)]
     for sign, name in _SIGNS:
         match = next((found for line in said if (found := sign.fullmatch(line))), None)
         if match is not None:
             return name or f"an {match.group(1)}"
     return None
+
+
+def _own(line: str, table: Sequence[Pattern]) -> bool:
+    """Whether the module of that table says such things: late, or to a command that it did not get whole."""
+    event = read(table, line)
+    return event.kind in (Kind.OK, Kind.REFUSED, Kind.BOOTED) or (event.kind is Kind.VALUE and event.name != "")
 
 
 def normal_eui(text: str) -> str:

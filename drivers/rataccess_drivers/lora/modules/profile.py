@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rataccess_drivers.lora.modules.commands import Command
-from rataccess_drivers.lora.modules.events import Kind, Pattern
+from rataccess_drivers.lora.modules.events import Kind, Pattern, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,27 @@ class Profile:
     key: Callable[[str], Command]
     reset: Command | None
     """Starts the firmware anew."""
+    misheard: frozenset[Why] = frozenset({Why.UNKNOWN, Why.GARBLED})
+    """Refusals that a command which was spoilt on its way gets: it was not carried out, and is said once more."""
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Regions that a model is made for, where only some."""
     transmissions: int = 8
     """Of a confirmed uplink that nobody acknowledges, where the module does not tell: the LoRaWAN stacks' usual (u)."""
+    sends_by_itself: bool = False
+    """Whether it sends empty uplinks unasked (for what the network still holds, and for MAC commands) and says so."""
+    flushes: bool = False
+    """Whether it can be told to send an uplink without payload."""
+    mark: re.Pattern[str] | None = None
+    """How an event begins that has come in the middle of another line."""
     ask_limit: Command | None = None
     """Bytes that fit now, where the module tells."""
     ask_joined: Command | None = None
-    joined: Callable[[str], bool] = bool
-    """Whether the answer to `ask_joined` says so."""
+    joined: Callable[[str, str], bool] = lambda answer, model: bool(answer)
+    """Whether the answer to `ask_joined` of a module that calls itself so says so."""
+    hides_activation: bool = False
+    """Whether it does not tell a session that it has joined for from one by personalisation."""
+    ask_retries: Command | None = None
+    """How often a confirmed uplink is sent again where nobody acknowledges it."""
     ask_counter: Command | None = None
     """Frame counter of uplinks, for references."""
     hardware_eui: Command | None = None

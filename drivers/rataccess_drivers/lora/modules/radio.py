@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC
+from dataclasses import replace
 from typing import ClassVar
 
 from rataccess.driver import Driver, DriverContext, Evidence, RadioMessage, RadioStatus
@@ -28,8 +29,12 @@ log = logging.getLogger("rataccess.lora")
 
 _WAKING = 0.1
 """Seconds that a module takes from the first byte to its first command."""
+_GLANCE = 0.5
+"""Seconds to answer at a speed that the module has only where somebody changed it."""
 _STRANGER = 0.5
 """Seconds for a module of another kind to answer."""
+_BREAK_RATE = 600
+"""Baud: a zero byte holds the line low for 15 ms, a break (13 bits) even for a module that was last talked to at 1200."""
 _BREAK = 0.05
 """Seconds for the byte that is the break to leave the port."""
 
@@ -85,7 +90,7 @@ class ModuleRadio(Driver, ABC):
         await self.close_port()
         rates = (self.options.baudrate,) if self.options.baudrate else self.profile.baudrates
         for baudrate in rates:
-            if await self._found_at(baudrate):
+            if await self._found_at(baudrate, usual=baudrate == rates[0]):
                 return
         tried = ", ".join(map(str, rates))
         self._detail = "the module is silent"
@@ -93,8 +98,9 @@ class ModuleRadio(Driver, ABC):
             f"{self.name}: nothing answers as a {self.profile.name} at {self.options.port} ({tried} baud)"
         )
 
-    async def _found_at(self, baudrate: int) -> bool:
-        port = ModulePort(self.name, self.profile.table, self.profile.end, self.profile.probe, self._heard, self._lost)
+    async def _found_at(self, baudrate: int, *, usual: bool) -> bool:
+        probe = self.profile.probe if usual else replace(self.profile.probe, first=_GLANCE, limit=_GLANCE)
+        port = ModulePort(self.name, self.profile, self._heard, self._lost)
         self._port, self._baudrate = port, baudrate
         try:
             port.open(self._opener, self.options.port, baudrate)
@@ -102,7 +108,7 @@ class ModuleRadio(Driver, ABC):
                 if attempt:
                     await self._wake(port)
                 try:
-                    await self._ask_for_life(port)
+                    await self._ask_for_life(port, probe)
                 except RadioSilent:
                     self._check_others(port)
                 else:
@@ -117,23 +123,22 @@ class ModuleRadio(Driver, ABC):
         await self.close_port()
         return False
 
-    async def _ask_for_life(self, port: ModulePort) -> None:
-        answer = await port.run(self.profile.probe)
-        if answer.refusal is not None:
+    async def _ask_for_life(self, port: ModulePort, probe: Command | None = None) -> None:
+        answer = await port.run(probe or self.profile.probe)
+        if answer.refusal is not None:  # by a module that is busy, or by another one
             self._check_others(port)
         self._answers, self._asleep = True, False
 
     def _check_others(self, port: ModulePort) -> None:
-        other = who_answers(port.heard_lines)
+        other = who_answers(port.heard_lines, self.profile.table)
         if other is not None:
             raise WrongRadio(f"{self.name}: {other} answers at {self.options.port}, and no {self.profile.name}")
 
     async def _wake(self, port: ModulePort) -> None:
         """What has a module that sleeps, or does not know the baud rate, listen."""
         if self.profile.breaks:
-            # A zero byte at a quarter of the rate holds the line low for 36 bits, which is a break (at least 13 bits).
             port.close()
-            port.open(self._opener, self.options.port, self._baudrate // 4)
+            port.open(self._opener, self.options.port, _BREAK_RATE)
             port.write(b"\0")
             await asyncio.sleep(_BREAK)
             port.close()

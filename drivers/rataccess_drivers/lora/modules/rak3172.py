@@ -17,30 +17,36 @@ TABLE = (
     pattern(Kind.OK, r"OK"),
     pattern(
         Kind.DOWNLINK,
-        r"\+EVT:RX[ _]\w{1,2}:(?P<rssi>-?\d{1,4}):(?P<snr>-?\d{1,4}(?:\.\d+)?):(?:UNICAST|MULTICAST)"
-        r":(?P<port>\d{1,3}):(?P<data>[0-9A-Fa-f]*)",
+        r"\+EVT: ?RX[ _]?\w{1,2} ?: ?(?P<rssi>-?\d{1,4}) ?: ?(?P<snr>-?\d{1,4}(?:\.\d+)?) ?: ?(?:UNICAST|MULTICAST)"
+        r" ?: ?(?P<port>\d{1,3}) ?: ?(?P<data>[0-9A-F]*)",
     ),
-    pattern(Kind.SIGNAL, r"\+EVT:RX[ _]\w{1,2}, ?RSSI (?P<rssi>-?\d{1,4}), ?SNR (?P<snr>-?\d{1,4}(?:\.\d+)?)"),
-    pattern(Kind.DOWNLINK, r"\+EVT:(?P<port>\d{1,3}):(?P<data>[0-9A-Fa-f]*)"),
+    pattern(
+        Kind.SIGNAL,
+        r"\+EVT: ?RX[ _]?\w{1,2}, ?RSSI[ =:]*(?P<rssi>-?\d{1,4}), ?SNR[ =:]*(?P<snr>-?\d{1,4}(?:\.\d+)?)",
+    ),
+    pattern(Kind.DOWNLINK, r"\+EVT: ?(?P<port>\d{1,3}) ?: ?(?P<data>[0-9A-F]*)"),
     pattern(Kind.JOINED, r"\+EVT: ?JOINED"),
-    pattern(Kind.JOIN_FAILED, r"\+EVT: ?JOIN[ _]FAILED[ _:]?(?P<value>.*)"),
-    pattern(Kind.SENT, r"\+EVT: ?TX[ _]DONE"),
+    pattern(Kind.JOIN_FAILED, r"\+EVT: ?JOIN[ _]?FAILED[ _:]?(?P<value>.*)"),
+    pattern(Kind.SENT, r"\+EVT: ?TX[ _]?DONE"),
     pattern(Kind.ACKED, r"\+EVT: ?SEND[ _]CONFIRMED[ _]OK"),
+    # The number is why the stack gave up (4: nothing in RX2), not how often it sent.
     pattern(Kind.NOT_ACKED, r"\+EVT: ?SEND[ _]CONFIRMED[ _]FAILED[ _:]?\(?(?P<number>\d{1,3})?\)?"),
     pattern(Kind.TIME, r"\+EVT: ?TIMEREQ[ _]OK"),
     pattern(Kind.MARGIN, r"\+EVT: ?LINKCHECK[ _:]+0:(?P<margin>\d{1,3}):(?P<gateways>\d{1,3})(?::.*)?"),
     pattern(Kind.BOOTED, r"(?:Current Work Mode:|RAKwireless ).*"),
     pattern(Kind.REFUSED, r"AT_NO_NETWORK_JOINED", Why.NOT_JOINED),
     pattern(Kind.REFUSED, r"AT_BUSY_ERROR", Why.BUSY),
-    pattern(
-        Kind.REFUSED, r"(?:AT_DUTYCYCLE_RESTRICTED|\W*Restricted_Wait)(?:\D{0,8}(?P<ms>\d{1,9})[ _]?ms\W*)?", Why.DUTY
-    ),
+    pattern(Kind.REFUSED, r"AT_DUTY_?CYC?LE_RESTRICTED(?:\D{0,8}(?P<ms>\d{1,10})[ _]?ms\W*)?", Why.DUTY),
+    # AT_BUSY_ERROR follows, which some take for the whole answer.
+    pattern(Kind.REFUSED, r"\W*Restricted[ _]Wait(?:\D{0,8}(?P<ms>\d{1,10})[ _]?ms\W*)?", Why.DUTY, prelude=True),
     pattern(Kind.REFUSED, r"AT_(?:TEST_)?PARAM_(?:ERROR|OVERFLOW)", Why.PARAMETER),
     pattern(Kind.REFUSED, r"AT_COMMAND_NOT_FOUND", Why.UNKNOWN),
+    pattern(Kind.REFUSED, r"AT_RX_ERROR", Why.GARBLED),
+    pattern(Kind.REFUSED, r"AT_MODE_NO_SUPPORT", Why.MODE),
     pattern(Kind.REFUSED, r"AT_CRYPTO_ERROR", Why.KEYS),
     pattern(Kind.REFUSED, r"(?:AT_[A-Z_]{2,30}|ERROR)", Why.OTHER),
     pattern(Kind.VALUE, r"AT\+(?P<name>[A-Z]+)=(?P<value>.*)"),
-    pattern(Kind.VALUE, r"(?P<value>[0-9A-Za-z][0-9A-Za-z_.:/ -]{0,79})"),
+    pattern(Kind.VALUE, r"(?P<value>[0-9A-Z][0-9A-Z_.:/ -]{0,79})"),
 )
 
 BANDS = {
@@ -59,7 +65,17 @@ BANDS = {
 def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
     ends = {Kind.ACKED, Kind.NOT_ACKED} if confirmed else {Kind.SENT, Kind.ACKED, Kind.NOT_ACKED}
     limit = 180.0 if confirmed else 30.0  # eight transmissions with two windows each, at the slowest data rate
-    return (Command(f"AT+SEND={port}:{digits}", frozenset(ends), f"AT+SEND={port}:...", after=Kind.OK, limit=limit),)
+    return (
+        Command(
+            f"AT+SEND={port}:{digits}",
+            frozenset(ends),
+            f"AT+SEND={port}:...",
+            after=Kind.OK,
+            # Early RUI3 says nothing at the end of an unconfirmed uplink; and one that confirms nothing says TX_DONE.
+            enough=frozenset({Kind.SENT} if confirmed else {Kind.OK}),
+            limit=limit,
+        ),
+    )
 
 
 def _ask(name: str, expect: str) -> Command:
@@ -79,7 +95,7 @@ RAK3172 = Profile(
     name="RAK3172 (RUI3)",
     model=re.compile(r"RUI|RAK|^v?\d+\.\d+", re.IGNORECASE),
     table=TABLE,
-    baudrates=(115_200, 9_600),
+    baudrates=(115_200, 9_600, 57_600, 38_400, 19_200),
     probe=order("AT", limit=2.0),
     identify=question("AT+VER=?", r"(.+)", "VER", limit=2.0),
     settings=(
@@ -105,7 +121,10 @@ RAK3172 = Profile(
     key=lambda key: order(f"AT+APPKEY={key}", "APPKEY", shown="AT+APPKEY=..."),
     reset=order("ATZ", limit=2.0),
     ask_joined=_ask("NJS", r"^([01])$"),
-    joined=lambda answer: answer == "1",
+    joined=lambda answer, model: answer == "1",
+    ask_retries=_ask("RETY", r"^(\d)$"),
+    mark=re.compile(r"\+EVT:"),
+    sends_by_itself=True,
     link_check=order("AT+LINKCHECK=1"),
     ask_time=order("AT+TIMEREQ=1"),
 )

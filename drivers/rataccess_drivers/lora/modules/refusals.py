@@ -20,19 +20,28 @@ FOPTS = 15
 """Bytes that MAC commands may take of a payload (LoRaWAN L2 1.0.4 clause 4.3.1.6)."""
 
 
-def uplink_error(name: str, refusal: Event, size: int, limit: int, pause: float) -> RataccessError:
-    """For an uplink of `size` bytes where `limit` fit; `pause` is what the duty cycle asks for after one of that size."""
+def uplink_error(
+    name: str, refusal: Event, size: int, limit: int, pause: float, *, again: bool = False
+) -> RataccessError:
+    """For an uplink of `size` bytes where `limit` fit; `pause` is what the duty cycle asks for after one of that size.
+
+    `again`: one that should have fitted was refused before, and waiting has not helped.
+    """
     said = f"{name}: the module says {redacted(refusal.line)!r}"
     match refusal.why:
         case Why.NOT_JOINED | Why.COUNTER:
             return TransportBroken(f"{said}: it has to join again")
-        case Why.LENGTH if refusal.limit is not None:
+        case Why.MODE:
+            return TransportBroken(f"{said}: it has to be set up again")
+        case Why.LENGTH if refusal.limit is not None and 0 < refusal.limit < size:
             return PacketTooLarge(size, refusal.limit)
         case Why.LENGTH | Why.PARAMETER:
             if size > limit:
                 return PacketTooLarge(size, limit)
             if size > limit - FOPTS > 0:  # MAC commands go along with the next uplink
                 return PacketTooLarge(size, limit - FOPTS)
+            if not again:
+                return NotNow(f"{said}: MAC commands take the room", BUSY)
             return TransportBroken(f"{said} to an uplink of {size} bytes, although {limit} should fit")
         case Why.DUTY | Why.NO_CHANNEL:
             wait = pause if refusal.seconds is None else refusal.seconds

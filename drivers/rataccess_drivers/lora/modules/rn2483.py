@@ -14,7 +14,7 @@ from rataccess_drivers.lora.modules.events import Kind, Why, pattern
 from rataccess_drivers.lora.modules.profile import Profile, Setting, order, question
 
 TABLE = (
-    pattern(Kind.OK, r"ok"),
+    pattern(Kind.OK, r"(?-i:ok)"),
     pattern(Kind.JOINED, r"accepted"),
     pattern(Kind.JOIN_FAILED, r"denied"),
     pattern(Kind.SENT, r"mac_tx_ok"),
@@ -36,6 +36,9 @@ TABLE = (
 )
 
 
+VERSION = r"^(RN\d{4}\w?) (\d+\.\d+\.\d+\S*)"
+
+
 def _ask(text: str, expect: str) -> Command:
     return question(text, expect, ends=Kind.VALUE)
 
@@ -44,7 +47,9 @@ def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
     kind = "cnf" if confirmed else "uncnf"
     limit = 180.0 if confirmed else 30.0  # eight transmissions with two windows each, at the slowest data rate
     ends = frozenset({Kind.SENT, Kind.DOWNLINK, Kind.FAILED})
-    return (Command(f"mac tx {kind} {port} {digits}", ends, f"mac tx {kind} {port} ...", after=Kind.OK, limit=limit),)
+    enough = frozenset() if confirmed else frozenset({Kind.OK})
+    text, shown = f"mac tx {kind} {port} {digits}", f"mac tx {kind} {port} ..."
+    return (Command(text, ends, shown, after=Kind.OK, enough=enough, limit=limit),)
 
 
 def _sub_band(word: str) -> Sequence[Command]:
@@ -53,16 +58,18 @@ def _sub_band(word: str) -> Sequence[Command]:
     return tuple(order(f"mac set ch status {each} {'on' if each in mine else 'off'}") for each in range(72))
 
 
-def _joined(answer: str) -> bool:
-    """16 bits before firmware 1.0.4, with "joined" in bit 0; 32 since, with the state in bits 3 to 0 and "joined" in 4."""
-    return bool(int(answer, 16) & (0x10 if len(answer) > 4 else 0x01))
+def _joined(answer: str, model: str) -> bool:
+    """ "Joined" is bit 0 before firmware 1.0.4, of 16 or 32 bits; bit 4 of 32 since, with the state of the MAC before it."""
+    found = re.match(VERSION, model)
+    version = [int(part) for part in re.findall(r"\d+", found[2])[:3]] if found is not None else [1, 0, 5]
+    old = version < [1, 0, 4] or len(answer) <= 4
+    return bool(int(answer, 16) & (0x01 if old else 0x10))
 
 
 def _setting(name: str, word: str, expect: str) -> Setting:
     return Setting(name, _ask(f"mac get {word}", expect), lambda value: (order(f"mac set {word} {value}"),))
 
 
-VERSION = r"^(RN\d{4}\w?) (\d+\.\d+\.\d+\S*)"
 EUI = r"^([0-9A-Fa-f]{16})$"
 
 RN2483 = Profile(
@@ -95,6 +102,8 @@ RN2483 = Profile(
     models={"RN2483": ("EU868",), "RN2903": ("US915",)},
     ask_joined=_ask("mac get status", r"^([0-9A-Fa-f]{4,8})$"),
     joined=_joined,
+    hides_activation=True,
+    ask_retries=_ask("mac get retx", r"^(\d{1,3})$"),
     ask_counter=_ask("mac get upctr", r"^(\d{1,10})$"),
     hardware_eui=_ask("sys get hweui", EUI),
     save=order("mac save", limit=10.0),
@@ -106,4 +115,5 @@ RN2483 = Profile(
     breaks=True,
     stranger=b"AT\r\n",
     acked=frozenset({Kind.SENT, Kind.DOWNLINK}),
+    misheard=frozenset({Why.PARAMETER}),  # it has one word for all that it does not understand
 )

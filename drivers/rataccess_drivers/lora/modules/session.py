@@ -23,6 +23,7 @@ from rataccess_drivers.lora.modules.account import JOIN_REQUEST, AirtimeAccount,
 from rataccess_drivers.lora.modules.commands import Transaction
 from rataccess_drivers.lora.modules.configuring import Configuration
 from rataccess_drivers.lora.modules.events import Kind, Why
+from rataccess_drivers.lora.modules.lines import redacted
 from rataccess_drivers.lora.modules.options import ModuleOptions
 from rataccess_drivers.lora.modules.radio import ModuleRadio, log, refused
 from rataccess_drivers.lora.modules.recovery import Repairs
@@ -56,6 +57,10 @@ class ModuleSession(ModuleRadio, ABC):
     async def _learn_limits(self) -> None:
         """Ask for what fits into an uplink now."""
 
+    @abstractmethod
+    async def _learn_repeats(self) -> None:
+        """Ask how often an uplink may go out."""
+
     # --- opening and closing ------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -84,7 +89,7 @@ class ModuleSession(ModuleRadio, ABC):
         found = answer.match
         text = "" if found is None else (found.string if found.re.groups > 1 else found.group(1)).strip()
         if answer.refusal is not None or not self.profile.model.search(text):
-            said = repr(text) if text else "nothing that names it"
+            said = repr(redacted(text)) if text else "nothing that names it"
             raise WrongRadio(f"{self.name}: the module says {said}; expected was a {self.profile.name}")
         self.model = text[:60]
         for model, regions in self.profile.models.items():
@@ -151,6 +156,7 @@ class ModuleSession(ModuleRadio, ABC):
         if not self._answers:
             await self.open_port()
         self._planned = False
+        self._rejoin = self._rejoin or not self._configuration.trusted
         joined = not self._rejoin and await self._is_joined()
         if self._stale:
             await self._configuration.apply(joined=joined)
@@ -161,6 +167,7 @@ class ModuleSession(ModuleRadio, ABC):
             await self._join()
         if self._stale:
             raise AttachFailed(f"{self.name} lost its session while it was brought up: {self._detail}")
+        await self._learn_repeats()
         await self._learn_limits()
         self._begin()
 
@@ -177,7 +184,7 @@ class ModuleSession(ModuleRadio, ABC):
         if self.profile.ask_joined is None:
             return False
         answer = await self.ask(self.profile.ask_joined)
-        return answer is not None and self.profile.joined(answer)
+        return answer is not None and self.profile.joined(answer, self.model)
 
     async def _join(self) -> None:
         await self._configuration.write_key()
@@ -190,10 +197,11 @@ class ModuleSession(ModuleRadio, ABC):
             answer = await self._ask_to_join()
         if answer.refusal is not None:
             event = answer.refusal
+            self._stale = self._stale or event.why is Why.MODE
             raise AttachFailed(
                 f"{self.name}: {refused(self.profile.join, event)}", join_wait(event, lambda: self._join_backoff())
             )
-        if not answer.has(Kind.JOINED, Kind.ALREADY):
+        if not answer.has(Kind.JOINED, Kind.ALREADY, Kind.ADDRESS):  # some only tell the address
             self._configuration.key_failed()
             raise AttachFailed(
                 f"{self.name}: no network has accepted {self.dev_eui or 'the module'} in {self.options.region}; out of"
@@ -244,7 +252,7 @@ class ModuleSession(ModuleRadio, ABC):
             await self.run(self.profile.probe)
         else:
             answer = await self.ask(self.profile.ask_joined)
-            if self._joined and answer is not None and not self.profile.joined(answer):
+            if self._joined and answer is not None and not self.profile.joined(answer, self.model):
                 self._stale = True
                 self.lose("the module has not joined any more")
         self._answers = True

@@ -17,8 +17,8 @@ _ANY = r"\+(?P<name>[A-Z]+): ?"
 
 TABLE = (
     pattern(Kind.OK, r"\+(?P<name>AT): ?OK"),
-    pattern(Kind.DOWNLINK, _ANY + r'PORT: ?(?P<port>\d{1,3}); ?RX: ?"(?P<data>[0-9A-Fa-f ]*)"'),
-    pattern(Kind.SIGNAL, _ANY + r"RXWIN\d, ?RSSI ?(?P<rssi>-?\d{1,4}), ?SNR ?(?P<snr>-?\d{1,4}(?:\.\d+)?)"),
+    pattern(Kind.DOWNLINK, _ANY + r'PORT: ?(?P<port>\d{1,3}); ?RX: ?"(?P<data>[0-9A-F ]*)"'),
+    pattern(Kind.SIGNAL, _ANY + r"RXWIN\d{1,3}, ?RSSI ?(?P<rssi>-?\d{1,4}), ?SNR ?(?P<snr>-?\d{1,4}(?:\.\d+)?)"),
     pattern(Kind.MARGIN, _ANY + r"Link (?P<margin>\d{1,3}), ?(?P<gateways>\d{1,3})"),
     pattern(Kind.PENDING, _ANY + r"FPENDING"),
     pattern(Kind.ACKED, _ANY + r"ACK Received"),
@@ -26,16 +26,18 @@ TABLE = (
     pattern(Kind.JOINED, r"\+(?P<name>JOIN): ?Network joined"),
     pattern(Kind.ALREADY, r"\+(?P<name>JOIN): ?Joined already"),
     pattern(Kind.JOIN_FAILED, r"\+(?P<name>JOIN): ?Join failed"),
-    pattern(Kind.ADDRESS, r"\+(?P<name>JOIN): ?NetID (?P<netid>[0-9A-Fa-f]{6}) DevAddr (?P<value>[0-9A-Fa-f:]{8,11})"),
+    pattern(Kind.ADDRESS, r"\+(?P<name>JOIN): ?NetID [0-9A-F]{1,6},? DevAddr (?P<value>[0-9A-F:]{8,11})"),
     pattern(Kind.DONE, _ANY + r"Done"),
     pattern(Kind.REFUSED, _ANY + r"Please join network first", Why.NOT_JOINED),
-    pattern(Kind.REFUSED, _ANY + r"No free channel", Why.NO_CHANNEL),
-    pattern(Kind.REFUSED, _ANY + r"No band in (?P<ms>\d{1,9}) ?ms", Why.DUTY),
+    pattern(Kind.REFUSED, _ANY + r"Not in OTAA mode", Why.MODE),
+    pattern(Kind.REFUSED, _ANY + r"No free channel(?: .*)?", Why.NO_CHANNEL),
+    pattern(Kind.REFUSED, _ANY + r"No band in (?P<ms>\d{1,10}) ?ms", Why.DUTY),
     pattern(Kind.REFUSED, _ANY + r"DR error", Why.RATE),
     pattern(Kind.REFUSED, _ANY + r"Length error (?P<limit>\d{1,3})", Why.LENGTH),
     pattern(Kind.REFUSED, _ANY + r"LoRaWAN modem is busy", Why.BUSY),
     pattern(Kind.REFUSED, _ANY + r"ERROR\((?P<number>-10)\)", Why.UNKNOWN),
-    pattern(Kind.REFUSED, _ANY + r"ERROR\((?P<number>-12)\)", Why.BUSY),
+    pattern(Kind.REFUSED, _ANY + r"ERROR\((?P<number>-12)\)", Why.MODE),
+    pattern(Kind.REFUSED, _ANY + r"ERROR\((?P<number>-(?:11|2[1-4]))\)", Why.GARBLED),
     pattern(Kind.REFUSED, _ANY + r"ERROR\((?P<number>-\d{1,3})\)", Why.PARAMETER),
     pattern(Kind.BOOTED, r"\+BOOT.*"),
     pattern(
@@ -66,7 +68,7 @@ def _uplink(port: int, digits: str, confirmed: bool) -> Sequence[Command]:
         f'AT+{name}="..."',
         name,
         after=Kind.STARTED,
-        first=5.0,
+        enough=frozenset({Kind.ACKED} if confirmed else {Kind.STARTED}),
         limit=limit,
     )
     return (_tell("PORT", f"AT+PORT={port}"), sending)
@@ -77,11 +79,16 @@ def _sub_band(word: str) -> Sequence[Command]:
     return (_tell("CH", f"AT+CH=NUM,{first}-{first + 7},{64 + int(word) - 1}", limit=10.0),)
 
 
+def _join(text: str) -> Command:
+    ends = frozenset({Kind.DONE, Kind.ALREADY})
+    return Command(text, ends, name="JOIN", after=Kind.STARTED, enough=frozenset({Kind.JOINED}), limit=60.0)
+
+
 WIO_E5 = Profile(
     name="Wio-E5",
     model=re.compile(r"\d+\.\d+"),
     table=TABLE,
-    baudrates=(9_600, 115_200),
+    baudrates=(9_600, 115_200, 57_600, 38_400, 19_200),
     probe=order("AT", "AT", limit=2.0),
     identify=question("AT+VER", r"(.+)", "VER", ends=Kind.VALUE, limit=2.0),
     settings=(
@@ -114,19 +121,25 @@ WIO_E5 = Profile(
             _ask("ID", "AT+ID", r"(?i)AppEui,? ?([0-9A-Fa-f:]{16,23})"),
             lambda word: (_tell("ID", f'AT+ID=AppEui,"{word}"'),),
         ),
-        Setting("data_rate", _ask("DR", "AT+DR", r"\bDR(\d{1,2})\b"), lambda word: (_tell("DR", f"AT+DR=DR{word}"),)),
+        # The question is answered by two lines, of which the second may come when the first has been taken.
+        Setting(
+            "data_rate",
+            _ask("DR", "AT+DR", r"\bDR(\d{1,2})\b"),
+            lambda word: (_ask("DR", f"AT+DR=DR{word}", rf"\bDR{word}\b"),),
+        ),
     ),
     ask_dev_eui=_ask("ID", "AT+ID", r"(?i)DevEui,? ?([0-9A-Fa-f:]{16,23})"),
-    join=Command(
-        "AT+JOIN", frozenset({Kind.DONE, Kind.ALREADY}), name="JOIN", after=Kind.STARTED, first=5.0, limit=60.0
-    ),
-    rejoin=Command("AT+JOIN=FORCE", frozenset({Kind.DONE}), name="JOIN", after=Kind.STARTED, first=5.0, limit=60.0),
+    join=_join("AT+JOIN"),
+    rejoin=_join("AT+JOIN=FORCE"),
     uplink=_uplink,
     ask_data_rate=_ask("DR", "AT+DR", r"\bDR(\d{1,2})\b"),
     key=lambda key: _tell("KEY", f'AT+KEY=APPKEY,"{key}"', shown='AT+KEY=APPKEY,"..."'),
     reset=_tell("RESET", "AT+RESET"),
     ask_limit=_ask("LW", "AT+LW=LEN", LIMIT),
     ask_counter=_ask("LW", "AT+LW=ULDL", COUNTERS),
+    ask_retries=_ask("RETRY", "AT+RETRY", r"(\d{1,3})"),
+    mark=re.compile(r"\+(?:JOIN|C?MSG(?:HEX)?): ?(?=[A-Z])"),
+    flushes=True,
     link_check=_tell("LW", "AT+LW=LCR"),
     rest=_tell("LOWPOWER", "AT+LOWPOWER"),
     wake=b"\xff\xff\xff\xff",
