@@ -16,9 +16,14 @@ import pytest
 import serial
 
 from rataccess_hil.control import ControlError, Controls, ControlServer
+from rataccess_hil.hands import Hands
 from rataccess_hil.lines import LineFiles, VirtualLine
+from rataccess_hil.lora.site_controls import SiteControls
 from rataccess_hil.modem.__main__ import parser
+from rataccess_hil.modem.controls import ModemControls
 from rataccess_hil.rig import ModemProcess
+from rataccess_hil.satellite import ImtControls, SbdControls
+from rataccess_hil.satellite.notecard import NotecardControls
 from tests.hil.bench import eventually
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -183,3 +188,14 @@ async def test_lines_as_files_take_only_levels(tmp_path: Path) -> None:
     await files.aclose()
     await files.aclose()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", [ModemControls, SiteControls, SbdControls, ImtControls, NotecardControls])
+def test_every_set_of_hands_is_asked_alike(kind: type[Hands]) -> None:
+    """What there is can be asked for; what is no control is refused with all that there are."""
+    hands = kind.__new__(kind)
+    assert "do" not in (names := hands.do("names"))
+    assert len(names) > 5
+    for name in ("do", "_site", "__init__", "nonsense"):
+        with pytest.raises(ValueError, match=f"^there is no control '{name}'; there are {', '.join(names)}$"):
+            hands.do(name)

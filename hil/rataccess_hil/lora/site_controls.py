@@ -1,38 +1,24 @@
 """What can be done to a virtual LoRaWAN site from outside: the air, the module, its port, the gateway.
 
-Rules of this file: every public method of `SiteControls` takes and returns plain values, so that the same names work
-through the control channel of a site that runs as a process of its own.
+Rules of this file: controls only, see `Hands`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from rataccess_hil.hands import Hands
 
 if TYPE_CHECKING:
     from rataccess_hil.lora.network_device import NetworkDevice
     from rataccess_hil.lora.site import LoraSite
 
 
-class SiteControls:
+class SiteControls(Hands):
     """The hands on a site."""
 
     def __init__(self, site: LoraSite) -> None:
         self._site = site
-
-    def do(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Call a control by name; raises `ValueError` for one that does not exist, and what the control raises."""
-        method: Callable[..., Any] | None = None
-        if name != "do" and not name.startswith("_"):
-            method = getattr(self, name, None)
-        if not callable(method):
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(self.names())}")
-        return method(**(arguments or {}))
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every control."""
-        return sorted(name for name in vars(cls) if not name.startswith("_") and name not in ("do", "names"))
 
     # --- the air ------------------------------------------------------------------------------------------------------
 

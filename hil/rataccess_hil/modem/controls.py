@@ -1,15 +1,14 @@
 """What can be done to a virtual modem from outside: its coverage, its SIM, its faults, its port and its network.
 
-Rules of this file: every public method of `ModemControls` takes and returns plain values, so that the same names work
-through the control channel of a modem that runs as a process of its own (`rataccess_hil.control`).
+Rules of this file: controls only, see `Hands`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rataccess_hil.hands import Hands
 from rataccess_hil.modem.state import Hang
 
 if TYPE_CHECKING:
@@ -17,25 +16,11 @@ if TYPE_CHECKING:
     from rataccess_hil.wire import Wire
 
 
-class ModemControls:
+class ModemControls(Hands):
     """The hands on a virtual modem."""
 
     def __init__(self, modem: VirtualModem) -> None:
         self._modem = modem
-
-    def do(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Call a control by name; raises `ValueError` for one that does not exist, and what the control raises."""
-        method: Callable[..., Any] | None = None
-        if name != "do" and not name.startswith("_"):
-            method = getattr(self, name, None)
-        if not callable(method):
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(self.names())}")
-        return method(**(arguments or {}))
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every control."""
-        return sorted(name for name in vars(cls) if not name.startswith("_") and name not in ("do", "names"))
 
     def _changed(self) -> None:
         self._modem.core.registration.evaluate()

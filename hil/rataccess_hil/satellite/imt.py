@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from rataccess_hil.hands import Hands
 from rataccess_hil.lines import VirtualLine
 from rataccess_hil.satellite.gateway import IridiumGateway
 from rataccess_hil.satellite.imt_core import ImtModem
 from rataccess_hil.satellite.imt_state import MO_STATUSES, MT_STATUSES, ImtBreak, ImtModel, ImtTimings
-from rataccess_hil.satellite.on_port import Controls, OnPort
+from rataccess_hil.satellite.on_port import OnPort
 from rataccess_hil.satellite.port import RadioPort
 from rataccess_hil.satellite.sky import Sky
 
@@ -72,7 +73,7 @@ class Virtual9704(OnPort):
         return f"<Virtual9704 {self.imei} {state}{' silent' if core.faults.silent else ''} {self.sky!r}>"
 
 
-class ImtControls(Controls):
+class ImtControls(Hands):
     """The hands on a virtual 9704."""
 
     def __init__(self, modem: Virtual9704) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from rataccess_hil.modem.schedule import Schedule
 from rataccess_hil.satellite.port import RadioPort
@@ -110,18 +110,3 @@ class OnPort:
         due = self._interpreter.schedule.next_due()
         if due is not None:
             self._timer = asyncio.get_running_loop().call_at(due, self.pump)
-
-
-class Controls:
-    """Hands on a radio: every public method of a subclass is a control that takes and returns plain values."""
-
-    def do(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Call a control by name; raises `ValueError` for one that does not exist, and what the control raises."""
-        if name not in self.names():
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(self.names())}")
-        return getattr(self, name)(**(arguments or {}))
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Every control."""
-        return sorted(name for name in vars(cls) if not name.startswith("_"))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from rataccess_hil.hands import Hands
 from rataccess_hil.lines import VirtualLine
 from rataccess_hil.satellite.gateway import IridiumGateway
-from rataccess_hil.satellite.on_port import Controls, OnPort
+from rataccess_hil.satellite.on_port import OnPort
 from rataccess_hil.satellite.port import RadioPort
 from rataccess_hil.satellite.sbd_commands import COMMANDS
 from rataccess_hil.satellite.sbd_core import SbdModem
@@ -71,7 +72,7 @@ class Virtual9603(OnPort):
         return f"<Virtual9603 {self.imei} {state} momsn={self.core.momsn} {self.sky!r}>"
 
 
-class SbdControls(Controls):
+class SbdControls(Hands):
     """The hands on a virtual SBD modem."""
 
     def __init__(self, modem: Virtual9603) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rataccess_hil.hands import Hands
 from rataccess_hil.lines import LineFiles
 from rataccess_hil.pty_radio import PtyRadio
 from rataccess_hil.satellite.delivery import Delivery
@@ -20,7 +21,6 @@ from rataccess_hil.satellite.gateway import IridiumGateway
 from rataccess_hil.satellite.http import HttpServer
 from rataccess_hil.satellite.imt import USUAL_IMT_IMEI, Virtual9704
 from rataccess_hil.satellite.imt_state import ImtTimings
-from rataccess_hil.satellite.on_port import Controls
 from rataccess_hil.satellite.sbd import USUAL_IMEI, Virtual9603
 from rataccess_hil.satellite.sbd_state import Timings
 from rataccess_hil.satellite.sky import Sky
@@ -120,7 +120,7 @@ class SatelliteSite:
         return f"<SatelliteSite {self.modem!r} {self.gateway!r}>"
 
 
-class SiteControls(Controls):
+class SiteControls(Hands):
     """The hands on a site: those of its modem by their own names, and these."""
 
     def __init__(self, site: SatelliteSite) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rataccess.clock import Clock, SystemClock
+from rataccess_hil.hands import Hands
 from rataccess_hil.satellite.notecard.bus import SerialOverI2c, VirtualPeripheryI2c, VirtualSmbus
 from rataccess_hil.satellite.notecard.core import NotecardCore
 from rataccess_hil.satellite.notecard.note_requests import NOTE_REQUESTS
@@ -21,7 +22,6 @@ from rataccess_hil.satellite.notecard.notehub import Event, VirtualNotehub
 from rataccess_hil.satellite.notecard.peripherals import PERIPHERALS
 from rataccess_hil.satellite.notecard.requests import REQUESTS
 from rataccess_hil.satellite.notecard.state import I2C_ADDRESS, NotecardHang, NotecardModel, NotecardTimings
-from rataccess_hil.satellite.on_port import Controls
 from rataccess_hil.satellite.port import RadioPort
 from rataccess_hil.satellite.sky import Sky
 
@@ -213,7 +213,7 @@ class VirtualNotecard:
         return f"<VirtualNotecard {self.device} {core.syncing.method} {'awake' if core.awake else 'starting'}>"
 
 
-class NotecardControls(Controls):
+class NotecardControls(Hands):
     """The hands on a virtual Notecard."""
 
     def __init__(self, card: VirtualNotecard) -> None:
