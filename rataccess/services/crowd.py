@@ -1,7 +1,7 @@
 """Connections that strangers may hold open: at most so many, shared fairly among the hosts that they come from.
 
 Rules of this file: who is there and who gives way; no socket.  Where one more comes than there is room for, the oldest of
-the host that holds most goes: whoever opens many closes its own, and one that is served at once is never the oldest for long.
+the host that holds most goes: whoever opens many closes its own, and one that is served at once is not the oldest for long.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rataccess.services import admin
 from rataccess.services.airway import Airway
 from rataccess.services.ways import brokers
 from tests.servers.mosquitto import PASSWORD, USER, Mosquitto
@@ -156,6 +157,66 @@ async def test_what_comes_while_the_service_is_away_is_kept_for_its_client_id(
             assert running.rows() == [(1, "readings", "lorawan")]
 
 
+async def test_answers_to_what_came_meanwhile_do_not_pile_up(
+    tmp_path: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = WaysWorld(tmp_path, chirpstack(mosquitto, client_id='"solution-1"'))
+    device = world.add()
+    async with subscribed(world):
+        pass
+    async with network(mosquitto, "application/+/device/+/command/down") as server:
+        for number in range(1, 6):
+            await server.publish(UP, event(record(device, number)[0]))
+        async with subscribed(world) as running:
+            _, command = await server.downlink()
+            await until(lambda: len(running.rows()) == 5)
+            assert running.counters["answers by a way in"] == 1
+            assert running.counters["answers that a newer one replaced"] == 3
+            # it has gone out with the next uplink, whose own answer waits; that is made needless by the next one's
+            data, _ = record(device, 6)
+            await server.publish(UP, event(data))
+            await server.publish(UP.replace("/up", "/txack"), json.dumps({"queueItemId": command["id"]}).encode())
+            data, identity = record(device, 7)
+            await server.publish(UP, event(data))
+            _, command = await server.downlink()
+            told = acknowledged(device, base64.b64decode(command["data"]), identity)
+            assert all(number in told for number in range(1, 8))
+            # one that did not fit is told smaller
+            context = {"queue_item_id": command["id"], "max_payload_size": "80"}
+            log = {"level": "ERROR", "code": "DOWNLINK_PAYLOAD_SIZE", "context": context}
+            await server.publish(UP.replace("/up", "/log"), json.dumps(log).encode())
+            admin.enqueue_inbound(world.settings.store, "SN1", "commands", "x" * 150)
+            await server.publish(UP, event(record(device, 8)[0]))
+            _, command = await server.downlink()
+            assert 50 < len(base64.b64decode(command["data"])) <= 80
+            # and what is not JSON is told once
+            for _ in range(3):
+                await server.publish(UP, b"\n\x24protobuf")
+            await until(lambda: running.counters.get("malformed events of network servers") == 3)
+    assert caplog.text.count("are no JSON") == 1
+
+
+async def test_several_processes_share_the_uplinks_and_each_learns_what_went_out(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    worlds = [WaysWorld(tmp_path / name, chirpstack(mosquitto, group='"solution"')) for name in _folders(tmp_path)]
+    async with subscribed(worlds[0]) as one, subscribed(worlds[1]) as two, network(mosquitto, "nothing") as server:
+        for _ in range(4):
+            await server.publish(UP, event(b"\x20x"))
+        log = b'{"level":"ERROR","code":"DOWNLINK_GATEWAY"}'
+        await server.publish(UP.replace("/up", "/log"), log)
+        refused = "downlinks that a network refused"
+        await until(lambda: one.counters.get(refused) == two.counters.get(refused) == 1)
+        came = [each.counters.get("packets that came by a way in", 0) for each in (one, two)]
+        assert sum(came) == 4
+
+
+def _folders(tmp_path: Path) -> list[str]:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    return ["one", "two"]
+
+
 async def test_tls_and_a_password(tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = {"port": str(mosquitto.tls_port), "tls": "true", "ca_file": f'"{mosquitto.ca_file}"'}
     async with subscribed(WaysWorld(tmp_path, chirpstack(mosquitto, **tls))):
@@ -176,7 +237,7 @@ async def test_the_things_stack(tmp_path: Path, mosquitto: Mosquitto) -> None:
     device = world.add()
     prefix = "v3/meters@ttn/devices/pump-1"
     ids = {"device_id": "pump-1", "dev_eui": DEV_EUI.upper()}
-    async with subscribed(world) as running, network(mosquitto, f"{prefix}/down/push") as server:
+    async with subscribed(world) as running, network(mosquitto, f"{prefix}/down/replace") as server:
         data, identity = record(device, 1)
         up = {"f_port": 2, "frm_payload": base64.b64encode(data).decode(), "settings": {}}
         lora = {"data_rate": {"lora": {"bandwidth": 125000, "spreading_factor": 12}}}
@@ -187,7 +248,7 @@ async def test_the_things_stack(tmp_path: Path, mosquitto: Mosquitto) -> None:
         )
         topic, pushed = await server.downlink()
         [downlink] = pushed["downlinks"]
-        assert (topic, downlink["f_port"]) == (f"{prefix}/down/push", 2)
+        assert (topic, downlink["f_port"]) == (f"{prefix}/down/replace", 2)
         answer = base64.b64decode(downlink["frm_payload"])
         assert len(answer) <= 51
         assert 1 in acknowledged(device, answer, identity)

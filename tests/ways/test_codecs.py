@@ -209,7 +209,29 @@ def test_events_that_cannot_be_are_refused(topic: str, payload: bytes) -> None:
 def test_a_refused_downlink_is_noticed() -> None:
     topic = "application/1/device/0102030405060708/event/log"
     found = events.chirpstack_event(topic, b'{"level":"ERROR","code":"DOWNLINK_PAYLOAD_SIZE"}')
-    assert (found.kind, found.reason) == ("refused", "DOWNLINK_PAYLOAD_SIZE")
+    assert (found.kind, found.reason, found.reference, found.fits) == ("refused", "DOWNLINK_PAYLOAD_SIZE", "", None)
+    context = {"queue_item_id": "4e91db13", "max_payload_size": "51", "item_size": "60"}
+    told = {"level": "ERROR", "code": "DOWNLINK_PAYLOAD_SIZE", "context": context}
+    found = events.chirpstack_event(topic, json.dumps(told).encode())
+    assert (found.reference, found.fits) == ("4e91db13", 51)
+    for odd in ({"context": [1]}, {"context": {"queue_item_id": 7, "max_payload_size": "-1"}}):
+        found = events.chirpstack_event(topic, json.dumps({**told, **odd}).encode())
+        assert (found.kind, found.reference, found.fits) == ("refused", "", None)
+    assert (
+        events.chirpstack_event(topic, b'{"code":"DOWNLINK_GATEWAY"}').kind == "other"
+    )  # a level that is left out is INFO
+    error = {"namespace": "pkg/networkserver", "name": "application_downlink_too_long", "attributes": {"max": 51}}
+    told = {"end_device_ids": {"dev_eui": "0102030405060708"}, "downlink_failed": {"downlink": {}, "error": error}}
+    found = events.things_stack_event("a@ttn", "v3/a@ttn/devices/d/down/failed", json.dumps(told).encode())
+    assert (found.kind, found.reason, found.fits) == ("refused", "application_downlink_too_long", 51)
+
+
+def test_a_gateways_clock_is_not_believed_where_the_network_says_when_it_heard() -> None:
+    gateway, network = "2022-07-18T11:34:15.775023242+00:00", "2022-07-18T09:34:15.775023242+00:00"
+    info = [{"gwTime": gateway, "nsTime": network}, {"nsTime": "2022-07-18T09:34:16+00:00"}, {"nsTime": 7}]
+    told = json.dumps({"time": gateway, "rxInfo": info}).encode()
+    found = events.chirpstack_event("application/1/device/0102030405060708/event/up", told)
+    assert found.heard_at == pytest.approx(1658136855.775023)
 
 
 # --- providers --------------------------------------------------------------------------------------------------------

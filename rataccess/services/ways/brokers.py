@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from rataccess.errors import MissingExtra, ObjectError, ReceiverDown, WayBroken
 from rataccess.services.airway import Airway
@@ -18,6 +20,7 @@ from rataccess.services.ways import events
 from rataccess.services.ways.base import Surroundings, WayIn
 from rataccess.services.ways.rooms import LORAWAN, believed, room_of
 from rataccess.services.ways.settings import Broker, ChirpStackSettings, ThingsStackSettings
+from rataccess.services.ways.turns import MOST_DEVICES, Turns
 
 if TYPE_CHECKING:
     from rataccess.services.receivers.mqttclient import Client
@@ -32,6 +35,20 @@ STALE = 30.0
 the network server before fresher ones."""
 
 
+SMALLEST_ROOM = 11
+"""Bytes that any downlink takes (RP002: AS923 DR2 with dwell time, US915's slowest uplink)."""
+
+
+class _Publication(NamedTuple):
+    """A downlink on its way to the broker."""
+
+    since: float
+    device: str
+    reference: str
+    topic: str
+    payload: bytes
+
+
 class BrokerWay(WayIn):
     """Events in, downlinks out."""
 
@@ -41,7 +58,9 @@ class BrokerWay(WayIn):
     def __init__(self, settings: Broker, username: str | None, password: str | None, around: Surroundings) -> None:
         super().__init__(settings.name, around)
         self._broker, self._username, self._password = settings, username, password
-        self._waiting: asyncio.Queue[tuple[float, str, bytes]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Publication] = asyncio.Queue()
+        self._rooms: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """For devices whose network refused a downlink for its size: what was thought to fit, and what did."""
         self._port = settings.ports[around.service]
         self.subscribed = asyncio.Event()
         """Set while events come."""
@@ -56,7 +75,7 @@ class BrokerWay(WayIn):
         """Raises `ObjectError`."""
 
     @abstractmethod
-    def _downlink(self, airway: Airway, data: bytes) -> tuple[str, bytes]:
+    def _downlink(self, device: str, handle: str, data: bytes, reference: str) -> tuple[str, bytes]:
         """Topic and payload."""
 
     async def _run(self) -> None:
@@ -97,15 +116,19 @@ class BrokerWay(WayIn):
     async def _publish(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            since, topic, payload = await self._waiting.get()
-            if loop.time() - since > STALE:
-                self._count("answers that a way in lost")
+            each = await self._waiting.get()
+            if loop.time() - each.since > STALE:
+                self._lose(each)
                 continue
             try:
-                await client.publish(topic, payload, qos=self.quality)
+                await client.publish(each.topic, each.payload, qos=self.quality)
             except BaseException:
-                self._count("answers that a way in lost")
+                self._lose(each)
                 raise
+
+    def _lose(self, publication: _Publication) -> None:
+        """It was not published."""
+        self._count("answers that a way in lost")
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -115,6 +138,8 @@ class BrokerWay(WayIn):
         except ObjectError as error:
             self._count("malformed events of network servers")
             logger.debug("way %s: %s: %s", self.name, topic, error)
+            if isinstance(payload, bytes) and payload.lstrip()[:1] != b"{":
+                self._warn("way %s: events on %s are no JSON; have the network server's integration write JSON", topic)
         except Exception as error:  # noqa: BLE001 (a defect loses one message, told by `_met`)
             self._met(error)
 
@@ -123,7 +148,9 @@ class BrokerWay(WayIn):
             self._take_uplink(event)
         elif event.kind == "refused":
             self._count("downlinks that a network refused")
-            logger.info("way %s: a downlink was refused: %s", self.name, event.reason)
+            self._warn("way %s: a downlink to %s was refused: %s", event.dev_eui, event.reason)
+            if event.fits is not None and event.dev_eui in self._rooms:
+                self._rooms[event.dev_eui] = self._rooms[event.dev_eui][0], max(SMALLEST_ROOM, event.fits)
 
     def _take_uplink(self, event: events.Event) -> None:
         if event.port != self._port:
@@ -134,18 +161,35 @@ class BrokerWay(WayIn):
     def _airway(self, event: events.Event) -> Airway:
         region = self._broker.region
         room = room_of(event.region or region, region, event.data_rate, event.spreading_factor, event.bandwidth)
+        room = self._room(event.dev_eui, room)
         heard_at = believed(event.heard_at, self._around.clock)
         return Airway(self.name, "deveui", event.dev_eui, LORAWAN, room, heard_at=heard_at, via=event.handle)
 
+    def _room(self, device: str, room: int) -> int:
+        """`room`, or what its network said that fits after uplinks like this one."""
+        thought, fits = self._rooms.get(device, (room, room))
+        self._rooms[device] = room, fits if thought == room else room
+        self._rooms.move_to_end(device)
+        while len(self._rooms) > MOST_DEVICES:
+            self._rooms.popitem(last=False)
+        return min(self._rooms[device])
+
     def send(self, airway: Airway, data: bytes) -> None:
         """See `WayIn`."""
-        if not isinstance(airway.via, str) or not airway.via:
+        if isinstance(airway.via, str) and airway.via:
+            self._offer(airway.name, airway.via, data)
+        else:
             self._count("answers that a way in lost")
-            return
+
+    def _offer(self, device: str, handle: str, data: bytes) -> None:
+        """Publish a downlink, when the network server's queue has room for it."""
+        self._put(device, handle, data, "")
+
+    def _put(self, device: str, handle: str, data: bytes, reference: str) -> None:
         while self._waiting.qsize() >= MOST_WAITING:
-            self._waiting.get_nowait()
-            self._count("answers that a way in lost")
-        self._waiting.put_nowait((asyncio.get_running_loop().time(), *self._downlink(airway, data)))
+            self._lose(self._waiting.get_nowait())
+        topic, payload = self._downlink(device, handle, data, reference)
+        self._waiting.put_nowait(_Publication(asyncio.get_running_loop().time(), device, reference, topic, payload))
         self._count("answers by a way in")
 
 
@@ -157,17 +201,44 @@ class ChirpStackWay(BrokerWay):
     ) -> None:
         super().__init__(settings, username, password, around)
         self._settings = settings
+        self._turns = Turns()
 
     @property
     def _topics(self) -> list[str]:
-        shared = f"$share/{self._settings.group}/" if self._settings.group else ""
-        return [f"{shared}application/{self._settings.application}/device/+/event/+"]
+        events_of = f"application/{self._settings.application}/device/+/event"
+        if not self._settings.group:
+            return [f"{events_of}/+"]
+        # what became of a downlink concerns the process that published it, and any may have
+        return [f"$share/{self._settings.group}/{events_of}/up", f"{events_of}/txack", f"{events_of}/log"]
 
     def _read(self, topic: str, payload: bytes) -> events.Event:
         return events.chirpstack_event(topic, payload)
 
-    def _downlink(self, airway: Airway, data: bytes) -> tuple[str, bytes]:
-        return events.chirpstack_downlink(airway.name, str(airway.via), self._port, data)
+    def _take_event(self, event: events.Event) -> None:
+        if event.kind == "up":
+            self._turns.uplink(event.dev_eui, asyncio.get_running_loop().time())
+        elif event.reference:
+            self._turns.gone(event.dev_eui, event.reference)
+        super()._take_event(event)
+        if event.kind == "up":
+            waited = self._turns.due(event.dev_eui)
+            if waited is not None:
+                self._offer(event.dev_eui, event.handle, waited)
+
+    def _offer(self, device: str, handle: str, data: bytes) -> None:
+        reference = str(UUID(bytes=self._around.random.randbytes(16), version=4))
+        now, replaced = self._turns.offer(device, reference, data, asyncio.get_running_loop().time())
+        if now:
+            self._put(device, handle, data, reference)
+        if replaced:
+            self._count("answers that a newer one replaced")
+
+    def _lose(self, publication: _Publication) -> None:
+        super()._lose(publication)
+        self._turns.gone(publication.device, publication.reference)
+
+    def _downlink(self, device: str, handle: str, data: bytes, reference: str) -> tuple[str, bytes]:
+        return events.chirpstack_downlink(device, handle, self._port, data, reference)
 
 
 class ThingsStackWay(BrokerWay):
@@ -189,8 +260,8 @@ class ThingsStackWay(BrokerWay):
     def _read(self, topic: str, payload: bytes) -> events.Event:
         return events.things_stack_event(self._account, topic, payload)
 
-    def _downlink(self, airway: Airway, data: bytes) -> tuple[str, bytes]:
-        return events.things_stack_downlink(self._account, str(airway.via), self._port, data)
+    def _downlink(self, device: str, handle: str, data: bytes, reference: str) -> tuple[str, bytes]:
+        return events.things_stack_downlink(self._account, handle, self._port, data)
 
 
 def _client_type() -> type[Client]:

@@ -44,6 +44,10 @@ class Event:
     heard_at: float | None = None
     """Seconds since 1970."""
     reason: str = ""
+    reference: str = ""
+    """Of a downlink that was sent or refused: as what it was published."""
+    fits: int | None = None
+    """Of a downlink that was refused for its size: bytes that would have fitted."""
 
 
 # --- ChirpStack -------------------------------------------------------------------------------------------------------
@@ -64,6 +68,7 @@ class _TxInfo(msgspec.Struct, rename="camel"):
 
 class _RxInfo(msgspec.Struct, rename="camel"):
     metadata: Any = None
+    ns_time: Any = None
 
 
 class _Device(msgspec.Struct, rename="camel"):
@@ -81,8 +86,12 @@ class _ChirpStack(msgspec.Struct, rename="camel"):
     level: str | None = None
     code: str | None = None
     acknowledged: bool | None = None
+    queue_item_id: str = ""
+    context: Any = None
 
 
+_REFUSALS = ("DOWNLINK", "EXPIRED", "F_CNT_DOWN")
+"""Codes of log events that tell of a downlink which was not sent."""
 _CHIRPSTACK: dict[str, Kind] = {"up": "up", "join": "join", "ack": "ack", "txack": "txack"}
 
 
@@ -96,13 +105,12 @@ def chirpstack_event(topic: str, payload: bytes) -> Event:
     if found.device_info.dev_eui and _eui(found.device_info.dev_eui) != dev_eui:
         raise ObjectError("topic and event name different devices")
     if parts[5] == "log":
-        bad = found.level == "ERROR" and (found.code or "").startswith("DOWNLINK")
-        return Event("refused" if bad else "other", dev_eui, parts[1], reason=found.code or "")
+        return _chirpstack_log(found, dev_eui, parts[1])
     kind = _CHIRPSTACK.get(parts[5], "other")
     if kind == "ack" and not found.acknowledged:
         return Event("refused", dev_eui, parts[1], reason="not acknowledged")
     if kind != "up":
-        return Event(kind, dev_eui, parts[1], heard_at=_seconds(found.time))
+        return Event(kind, dev_eui, parts[1], heard_at=_seconds(found.time), reference=found.queue_item_id)
     regions = [name for each in found.rx_info or () if (name := _region(each.metadata)) is not None]
     lora = found.tx_info.modulation.lora if found.tx_info and found.tx_info.modulation else None
     return Event(
@@ -115,8 +123,35 @@ def chirpstack_event(topic: str, payload: bytes) -> Event:
         spreading_factor=lora.spreading_factor if lora else None,
         bandwidth=lora.bandwidth if lora else None,
         region=regions[0] if regions else None,
-        heard_at=_seconds(found.time),
+        heard_at=_heard_at(found),
     )
+
+
+def _heard_at(found: _ChirpStack) -> float | None:
+    """When the network server had it, where it says (since 4.6): `time` may be by the clock of a gateway that has none."""
+    times = [_seconds(each.ns_time) for each in found.rx_info or () if isinstance(each.ns_time, str)]
+    return min((each for each in times if each is not None), default=None) or _seconds(found.time)
+
+
+def _chirpstack_log(found: _ChirpStack, dev_eui: str, application: str) -> Event:
+    code, context = found.code or "", found.context if isinstance(found.context, dict) else {}
+    if found.level not in ("ERROR", "WARNING") or not code.startswith(_REFUSALS):
+        return Event("other", dev_eui, application, reason=code)
+    reference = context.get("queue_item_id")
+    return Event(
+        "refused",
+        dev_eui,
+        application,
+        reason=code,
+        reference=reference if isinstance(reference, str) else "",
+        fits=_whole(context.get("max_payload_size")),
+    )
+
+
+def _whole(value: Any) -> int | None:
+    """A number of bytes, which may be written as text."""
+    found = value if isinstance(value, int) else int(value) if isinstance(value, str) and value.isdecimal() else -1
+    return found if 0 <= found <= 255 else None
 
 
 def _region(metadata: Any) -> str | None:
@@ -124,9 +159,10 @@ def _region(metadata: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def chirpstack_downlink(dev_eui: str, application: str, port: int, data: bytes) -> tuple[str, bytes]:
-    """Topic and payload of a downlink that is not confirmed."""
+def chirpstack_downlink(dev_eui: str, application: str, port: int, data: bytes, reference: str) -> tuple[str, bytes]:
+    """Topic and payload of a downlink that is not confirmed; `reference` is a UUID, which events about it repeat."""
     command = {
+        "id": reference,
         "devEui": dev_eui,
         "confirmed": False,
         "fPort": port,
@@ -167,6 +203,7 @@ class _Stack(msgspec.Struct):
     end_device_ids: _Ids
     received_at: str | None = None
     uplink_message: _StackUplink | None = None
+    downlink_failed: Any = None
 
 
 _STACK: dict[tuple[str, ...], Kind] = {
@@ -192,7 +229,8 @@ def things_stack_event(account: str, topic: str, payload: bytes) -> Event:
     if found.end_device_ids.device_id not in ("", parts[3]):
         raise ObjectError("topic and event name different devices")
     if kind != "up":
-        return Event(kind, dev_eui, parts[3], heard_at=_seconds(found.received_at), reason="/".join(parts[4:]))
+        reason, fits = _failure(found.downlink_failed)
+        return Event(kind, dev_eui, parts[3], reason=reason or "/".join(parts[4:]), fits=fits)
     if up is None:
         raise ObjectError("an uplink without a message")
     lora = up.settings.data_rate.lora if up.settings and up.settings.data_rate else None
@@ -209,9 +247,22 @@ def things_stack_event(account: str, topic: str, payload: bytes) -> Event:
 
 
 def things_stack_downlink(account: str, device: str, port: int, data: bytes) -> tuple[str, bytes]:
-    """Topic and payload of a downlink that is not confirmed, behind those that wait already."""
+    """Topic and payload of a downlink that is not confirmed, in the place of those that wait already.
+
+    It acknowledges the same as they do, and behind them it would come an uplink late, as would all that follow.
+    """
     downlink = {"f_port": port, "frm_payload": base64.b64encode(data).decode("ascii"), "priority": "NORMAL"}
-    return f"v3/{account}/devices/{device}/down/push", msgspec.json.encode({"downlinks": [downlink]})
+    return f"v3/{account}/devices/{device}/down/replace", msgspec.json.encode({"downlinks": [downlink]})
+
+
+def _failure(found: Any) -> tuple[str, int | None]:
+    """The error's name in `downlink_failed`, and what would have fitted, where it says (its attribute `max`)."""
+    error = found.get("error") if isinstance(found, dict) else None
+    if not isinstance(error, dict):
+        return "", None
+    name, attributes = error.get("name"), error.get("attributes")
+    fits = _whole(attributes.get("max")) if isinstance(attributes, dict) else None
+    return name if isinstance(name, str) else "", fits
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
