@@ -198,6 +198,7 @@ class Device(RuleBasedStateMachine):
         """No set of orders leaves the device without channel, data rate or window."""
         if self.bench is not None and self.bench.mac.session is not None:
             assert self.bench.mac.session.data_rates(self.bench.region)
+            assert self.bench.mac.room >= 0
 
 
 Device.TestCase.settings = settings(
