@@ -22,11 +22,6 @@ joined by an emulator (`tests/bench/emulator.c`), where every packet is counted,
 VERSIONS = {"ours": "Ours with", "peers": "Peers", "tools": "Tools"}
 
 WHY: dict[str, str] = {
-    "the same, SF12": (
-        "an uplink at SF12 takes 51 bytes, of which 10 protect it and about 22 say which records these are, when the first "
-        "was captured and how each column is packed; about 18 records of the noisy series fit beside that. JSON's 34 "
-        "bytes, without protection and time, fit such an uplink too, one each."
-    ),
     "client CPU, one by one": (
         "the limit was set for a client that keeps nothing. Ours commits each record twice (accepted, settled) "
         "in a thread "
