@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from rataccess.clock import LoopClock
 from rataccess.errors import ConfigurationError, WayBroken
 from rataccess.lorawan.regions import DWELL_LIMIT, REGIONS
-from rataccess.objects import Service
+from rataccess.objects import Service, encode
 from rataccess.services.airway import Airway
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.sockets import Allowed, host_and_port
 from rataccess.services.ways.base import LASTED, Surroundings, WayIn, service_of
 from rataccess.services.ways.rooms import believed, downlink_room, largest_downlink, room_of
 from rataccess.services.ways.semtech import adr
-from rataccess.services.ways.semtech.sessions import RESERVED, DeviceState, Session
+from rataccess.services.ways.semtech.sessions import MOST_ROOTS, RESERVED, DeviceState, Session, root_of
 from tests.ways.ways_world import APP_KEY, HeardBy
 
 
@@ -164,13 +164,13 @@ def test_no_data_rate_gives_more_room_than_its_window_takes(region: str) -> None
 
 @settings(max_examples=50)
 @given(
-    st.sets(st.integers(0, 0xFFFF), max_size=20),
+    st.dictionaries(st.binary(max_size=8), st.sets(st.integers(0, 0xFFFF), max_size=9), max_size=3),
     st.integers(-1, 2**32 - 1),
     st.integers(0, 10_000),
     st.booleans(),
 )
 def test_what_is_kept_of_a_device_comes_back_with_counters_never_used(
-    nonces: set[int], fcnt_up: int, fcnt_down: int, pending: bool
+    nonces: dict[bytes, set[int]], fcnt_up: int, fcnt_down: int, pending: bool
 ) -> None:
     session = Session.begin(APP_KEY, dev_addr=7, join_nonce=3, dev_nonce=9, net_id=0, rx_delay=1)
     session.fcnt_up, session.fcnt_down = fcnt_up, fcnt_down
@@ -184,6 +184,17 @@ def test_what_is_kept_of_a_device_comes_back_with_counters_never_used(
     assert (found.pending is None, again.fcnt_up) == (not pending, fcnt_up)
     assert fcnt_down < again.fcnt_down == again.usable <= fcnt_down + RESERVED
     assert DeviceState.unpacked("00" * 8, data, None).sessions == []
+
+
+def test_nonces_of_many_keys_and_of_before_are_bounded_and_kept() -> None:
+    state = DeviceState("00" * 8)
+    for number in range(3 * MOST_ROOTS):
+        assert state.use(root_of(bytes(16), number), 7)
+        assert not state.use(root_of(bytes(16), number), 7)
+    assert len(state.dev_nonces) == MOST_ROOTS
+    before = DeviceState.unpacked("00" * 8, encode([1, b"\x00\x07\x00\x09", 2, None, None]), APP_KEY)
+    assert not before.use(root_of(APP_KEY, 1), 9)
+    assert before.use(root_of(APP_KEY, 1), 8)
 
 
 @settings(max_examples=50)

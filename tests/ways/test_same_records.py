@@ -113,7 +113,7 @@ async def everywhere(folder: Path, broker: Mosquitto, store: str) -> AsyncIterat
         provisioning.set_app_key(world.settings, world.service, "SN1", APP_KEY)
         session = Session.begin(APP_KEY, dev_addr=0x12345, join_nonce=1, dev_nonce=1, net_id=0, rx_delay=1)
         async with world.running() as running:
-            running.way("farm").network.restore(DeviceState(DEV_EUI, {1}, 1, session))
+            running.way("farm").network.restore(DeviceState(DEV_EUI, {}, 1, session))
             async with (
                 network(broker, "application/+/device/+/command/down") as server,
                 udp(running.way("farm").address) as (out, came),
@@ -198,7 +198,7 @@ async def test_one_gateway_serves_both_services(tmp_path: Path) -> None:
         device = solution.add()
         provisioning.set_app_key(solution.settings, solution.service, "SN1", APP_KEY)
         async with solution.running() as running, udp(running.way("farm").address) as (out, came):
-            running.way("farm").network.restore(DeviceState(DEV_EUI, {1}, 1, session))
+            running.way("farm").network.restore(DeviceState(DEV_EUI, {}, 1, session))
             radio = Radio(replace(session), out, came)
             data, identity = compact(manager, Message(records=[manager.record(1, 7, at=None)]), Service.MANAGEMENT)
             radio.send(data, 1)

@@ -114,6 +114,31 @@ async def test_what_is_not_ours_or_forged_is_counted_and_gets_nothing(
         assert made.heard.packets == []
 
 
+async def test_a_device_that_begins_anew_may_where_its_key_or_join_eui_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+
+        async def again() -> bool:
+            made.device.dev_nonce -= 1
+            return (await made.join()).ok
+
+        assert not await again()
+        made.device.join_eui += 1
+        assert await again()
+        await made.restart()
+        assert not await again()
+        made.device.join_eui -= 1
+        assert not await again()
+        provisioning.set_app_key(made.world.settings, made.world.service, "SN1", bytes(reversed(APP_KEY)))
+        made.device.set_app_key(bytes(reversed(APP_KEY)))
+        assert await again()
+        assert (await made.send(b"\x20hello")).downlink is not None
+        assert made.counted["replayed join-requests"] == 3
+        [state] = made.way.network._states.values()
+        assert state.join_nonce == 3  # ever higher, whatever the key
+
+
 async def test_the_key_file_decides_who_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with farm(tmp_path, monkeypatch) as made:
         made.device.retries = 0

@@ -25,7 +25,7 @@ async def test_a_device_is_heard_and_answered_through_a_gateway(tmp_path: Path) 
     radio.on_finished = finished.put_nowait
     radio.personalise(session.dev_addr, session.keys.nwk_s_key, session.keys.app_s_key)
     async with world.running() as running:
-        running.way("farm").network.restore(DeviceState(DEV_EUI, {1}, 1, session))
+        running.way("farm").network.restore(DeviceState(DEV_EUI, {}, 1, session))
         async with VirtualGateway(ether, running.way("farm").address):
             data, identity = record(device, 1)
             radio.send(data, 2, confirmed=True)

@@ -40,7 +40,7 @@ from rataccess.services.ways.forwarder import Received
 from rataccess.services.ways.rooms import downlink_room
 from rataccess.services.ways.semtech import adr
 from rataccess.services.ways.semtech.gateways import Gateway
-from rataccess.services.ways.semtech.sessions import DeviceState, Session
+from rataccess.services.ways.semtech.sessions import DeviceState, Session, root_of
 from rataccess.services.ways.settings import SemtechSettings
 
 MOST_REPEATS = 8
@@ -219,7 +219,7 @@ class NetworkServer:
             self._count("join-requests with a wrong MIC")
             return None
         state = self._states.setdefault(dev_eui, DeviceState(dev_eui))
-        if request.dev_nonce in state.dev_nonces:
+        if not state.use(root_of(app_key, request.join_eui), request.dev_nonce):
             self._count("replayed join-requests")
             return None
         self._count("joins")
@@ -238,7 +238,6 @@ class NetworkServer:
         return Taken(reception)
 
     def _begin(self, state: DeviceState, app_key: bytes, dev_nonce: int) -> Session:
-        state.dev_nonces.add(dev_nonce)
         state.join_nonce = (state.join_nonce + 1) % (1 << 24)
         if state.pending is not None:
             self._forget(state, state.pending)

@@ -6,6 +6,7 @@ the key file; nothing that is kept is secret.
 
 from __future__ import annotations
 
+import hmac
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,12 @@ from rataccess.objects import decode, encode
 RESERVED = 64
 """Downlink counters that are set aside on disk at a time: after a crash some are skipped, none is used twice."""
 WRAP = 1 << 16
-_LAYOUT = 1
+_LAYOUT, _FIRST_LAYOUT = 2, 1
+ANY_ROOT = b""
+"""Of nonces that were kept before roots were: they count for each."""
+_ROOT_BYTES = 8
+MOST_ROOTS = 8
+"""Roots of one device; of more the oldest is forgotten: there has been another key, or JoinEUI, since."""
 SNRS = 20
 """Uplinks that adaptive data rate looks back on."""
 
@@ -92,13 +98,23 @@ class DeviceState:
 
     dev_eui: str
     """16 hexadecimal digits in lower case."""
-    dev_nonces: set[int] = field(default_factory=set)
-    """All that were ever used: none is taken twice (LoRaWAN L2 1.0.4 clause 6.2.5)."""
+    dev_nonces: dict[bytes, set[int]] = field(default_factory=dict)
+    """All that were ever used, by the root of their session keys (`root_of`): none is taken twice for a JoinEUI (LoRaWAN L2
+    1.0.4 clause 6.2.5), and a device with a new AppKey begins anew, as one does that was put back to its factory state."""
     join_nonce: int = 0
     """The last one given."""
     current: Session | None = None
     pending: Session | None = None
     """Begun by a join, not used by the device yet: until then the one before goes on."""
+
+    def use(self, root: bytes, dev_nonce: int) -> bool:
+        """Note that a DevNonce has been used; `False` where it had been before."""
+        if any(dev_nonce in self.dev_nonces.get(each, ()) for each in (root, ANY_ROOT)):
+            return False
+        self.dev_nonces.setdefault(root, set()).add(dev_nonce)
+        while len(self.dev_nonces) > MOST_ROOTS:
+            del self.dev_nonces[next(iter(self.dev_nonces))]
+        return True
 
     @property
     def sessions(self) -> list[Session]:
@@ -107,7 +123,9 @@ class DeviceState:
 
     def packed(self) -> bytes:
         """What is kept in the store."""
-        nonces = b"".join(each.to_bytes(2, "big") for each in sorted(self.dev_nonces))
+        nonces = [
+            [root, b"".join(each.to_bytes(2, "big") for each in sorted(used))] for root, used in self.dev_nonces.items()
+        ]
         sessions = [None if each is None else each.packed() for each in (self.current, self.pending)]
         return encode([_LAYOUT, nonces, self.join_nonce, *sessions])
 
@@ -118,13 +136,22 @@ class DeviceState:
         try:
             found: Any = decode(data)
             layout, nonces, join_nonce, *sessions = found
-            if layout != _LAYOUT or len(sessions) != 2:
+            if layout not in (_LAYOUT, _FIRST_LAYOUT) or len(sessions) != 2:
                 raise ValueError("another layout")
-            used = {int.from_bytes(nonces[at : at + 2], "big") for at in range(0, len(nonces), 2)}
+            used = {root: _nonces(each) for root, each in (nonces if layout == _LAYOUT else [[ANY_ROOT, nonces]])}
             current, pending = [None if not each or app_key is None else _session(each, app_key) for each in sessions]
         except (ValueError, TypeError) as error:
             raise ObjectError(f"what is kept of device {dev_eui} cannot be read: {error}") from error
         return cls(dev_eui, used, join_nonce, current, pending)
+
+
+def _nonces(packed: bytes) -> set[int]:
+    return {int.from_bytes(packed[at : at + 2], "big") for at in range(0, len(packed), 2)}
+
+
+def root_of(app_key: bytes, join_eui: int) -> bytes:
+    """What tells the DevNonces of one AppKey and JoinEUI from those of others; it gives nothing of the key away."""
+    return hmac.digest(app_key, b"DevNonces of " + join_eui.to_bytes(8, "big"), "sha256")[:_ROOT_BYTES]
 
 
 def _session(packed: list[Any], app_key: bytes) -> Session:
