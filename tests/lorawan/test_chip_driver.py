@@ -124,6 +124,17 @@ def test_windows_are_wide_enough() -> None:
         assert symbols <= 248
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+async def test_the_widest_margins_miss_no_window(chip: str) -> None:
+    """US915's fastest downlink: what the options allow is more than a window can last, and the early end must not suffer."""
+    options = {"sub_band": 2, "wake_latency": 0.05, "clock_error": 0.02, "data_rate": 3}
+    async with attached(chip, "US915", options=options) as (field, driver):
+        field.device.send(b"fast", 2)
+        await driver.send_message(RadioMessage(b"x", 2))
+        assert await received(driver) == RadioMessage(b"fast", 2)
+        assert field.ether.log[-1].waveform.spreading_factor == 7
+
+
 # --- hints ------------------------------------------------------------------------------------------------------------
 
 

@@ -43,10 +43,15 @@ class Margins:
     error: float
 
     def opening(self, listen: Listen, startup: float) -> tuple[float, int]:
-        """When to call the receiver, and for how many symbols."""
-        start = listen.at - self.error - self.late - startup
-        symbols = LOCK_SYMBOLS + math.ceil((self.late + 2 * self.error) / listen.modulation.symbol_time)
-        return start, min(symbols, MOST_SYMBOLS)
+        """When to call the receiver, and for how many symbols.
+
+        Fast modulations have windows too short for the widest margins: then less of `late` is provided for, since a window
+        that opened as early as that would end before the preamble for every host that wakes in time.
+        """
+        symbol = listen.modulation.symbol_time
+        late = min(self.late, max(0.0, (MOST_SYMBOLS - LOCK_SYMBOLS) * symbol - 2 * self.error))
+        symbols = LOCK_SYMBOLS + math.ceil((late + 2 * self.error) / symbol - 1e-9)
+        return listen.at - self.error - late - startup, min(symbols, MOST_SYMBOLS)
 
 
 class ClassARadio:

@@ -209,7 +209,7 @@ class VirtualGateway:
             "tmst": self.tmst(heard.at),
             "chan": channel,
             "rfch": 0 if channel < 4 else 1,
-            "freq": wave.frequency / 1e6,
+            "freq": self._frequency(channel) / 1e6,
             "stat": 1,
             "modu": "LORA",
             "datr": wave.datr,
@@ -221,6 +221,10 @@ class VirtualGateway:
         }
         self.counts["rxfw"] += 1
         self._push({"rxpk": [packet]})
+
+    def _frequency(self, channel: int) -> int:
+        """Hz to which the demodulator is tuned: a packet forwarder tells that, not how far a device's crystal is off."""
+        return self.channels[channel] if channel < len(self.channels) else self._single[0]
 
     # --- datagrams ----------------------------------------------------------------------------------------------------
 
