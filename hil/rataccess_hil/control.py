@@ -13,10 +13,12 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from rataccess_hil.part import UnixListener
 
 _LONGEST = 1 << 20
 
@@ -27,50 +29,19 @@ class ControlError(Exception):
     """The virtual radio refused, or its process is gone; the message says which."""
 
 
-class ControlServer:
+class ControlServer(UnixListener):
     """Answers requests with `control(name, arguments)`; `stop` is its own, and calls `on_stop`."""
 
     def __init__(self, path: Path | str, control: Control, on_stop: Callable[[], None] = lambda: None) -> None:
-        self._path = Path(path)
+        super().__init__(path, _LONGEST)
         self._control = control
         self._on_stop = on_stop
-        self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        """Listen; raises `OSError` where the path cannot be bound."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
-        self._server = await asyncio.start_unix_server(self._talk, self._path, limit=_LONGEST)
-        self._path.chmod(0o600)
-
-    async def aclose(self) -> None:
-        """Hang up on everybody; idempotent."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for talk in tuple(self._talks):
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
-        try:
+        with contextlib.suppress(ValueError):  # a line beyond all measure: this talk is over
             while line := await reader.readline():
                 writer.write(json.dumps(self._answer(line)).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError, asyncio.CancelledError):
-            # Gone, a line beyond all measure, or closing: either way this talk is over.
-            pass
-        finally:
-            self._talks.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -84,10 +55,10 @@ class ControlServer:
             return {"ok": False, "error": str(error)}
 
 
-class Controls:
-    """The client: blocks until each request is answered.  The constructor opens nothing.
+class Client:
+    """Blocks until each request, a line of JSON, is answered by one.  The constructor opens nothing.
 
-    `timeout` is how many seconds to wait for an answer.
+    `timeout` is how many seconds to wait for an answer: it comes at once unless the machine is overloaded.
     """
 
     def __init__(self, path: Path | str, timeout: float = 10.0) -> None:
@@ -97,14 +68,14 @@ class Controls:
         self._pending = b""
 
     def open(self) -> None:
-        """Connect; raises `ControlError`."""
+        """Connect; raises `OSError`."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(self._timeout)
         try:
             connection.connect(str(self._path))
-        except OSError as error:
+        except OSError:
             connection.close()
-            raise ControlError(f"no virtual radio listens at {self._path}: {error}") from error
+            raise
         self._socket = connection
 
     def close(self) -> None:
@@ -122,28 +93,42 @@ class Controls:
     ) -> None:
         self.close()
 
-    def do(self, control: str, /, **arguments: Any) -> Any:
-        """Call a control (see `ModemControls`) and return what it returns; raises `ControlError`."""
+    def exchange(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request and return its answer; raises `OSError` where the other side is gone, `ValueError` for no JSON."""
         if self._socket is None:
-            raise ControlError("the control channel is not open")
-        try:
-            self._socket.sendall(json.dumps({"do": control, **arguments}).encode() + b"\n")
-            answer = json.loads(self._line())
-        except (OSError, ValueError) as error:
-            raise ControlError(f"the virtual radio at {self._path} does not answer: {error}") from error
-        if not answer["ok"]:
-            raise ControlError(answer["error"])
-        return answer["result"]
-
-    def _line(self) -> bytes:
-        assert self._socket is not None
+            raise ConnectionError("the control channel is not open")
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
         while b"\n" not in self._pending:
             data = self._socket.recv(65536)
             if not data:
                 raise ConnectionResetError("it hung up")
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
-        return line
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class Controls(Client):
+    """The controls of a virtual radio in another process, by name."""
+
+    def open(self) -> None:
+        """Connect; raises `ControlError`."""
+        try:
+            super().open()
+        except OSError as error:
+            raise ControlError(f"no virtual radio listens at {self._path}: {error}") from error
+
+    def do(self, control: str, /, **arguments: Any) -> Any:
+        """Call a control (see `ModemControls`) and return what it returns; raises `ControlError`."""
+        if self._socket is None:
+            raise ControlError("the control channel is not open")
+        try:
+            answer = self.exchange({"do": control, **arguments})
+        except (OSError, ValueError) as error:
+            raise ControlError(f"the virtual radio at {self._path} does not answer: {error}") from error
+        if not answer["ok"]:
+            raise ControlError(answer["error"])
+        return answer["result"]
 
     def stats(self) -> dict[str, Any]:
         """Everything that can be counted."""

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rataccess_hil.part import Part
+
 
 class VirtualLine:
     """An output line whose level is told to a virtual radio."""
@@ -36,7 +38,7 @@ class VirtualLine:
         return f"<VirtualLine {'high' if self._level else 'low'}>"
 
 
-class LineFiles:
+class LineFiles(Part):
     """Lines as named pipes in a folder: each `0` or `1` written drives the line; anything else is passed over."""
 
     def __init__(self, folder: Path | str, lines: Mapping[str, VirtualLine]) -> None:

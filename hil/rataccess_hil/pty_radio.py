@@ -19,10 +19,9 @@ import termios
 import tty
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rataccess_hil.journal import Direction, Journal
+from rataccess_hil.part import Part
 from rataccess_hil.watch import FileWatch, holders
 from rataccess_hil.wire import Wire
 
@@ -33,7 +32,7 @@ def _nothing() -> None:
     return None
 
 
-class PtyRadio:
+class PtyRadio(Part):
     """A radio's port.  `on_bytes` is called with what the host wrote; `write` says something to the host.
 
     `link` is the path of the symbolic link to make (its folder must exist); by default one in a temporary folder.
@@ -90,15 +89,6 @@ class PtyRadio:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @property
     def link(self) -> Path:

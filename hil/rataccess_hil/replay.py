@@ -15,10 +15,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rataccess_hil.journal import Entry
+from rataccess_hil.part import Part
 from rataccess_hil.pty_radio import PtyRadio
 from rataccess_hil.transcript import Exchange, exchanges, parse_transcript
 
@@ -89,7 +88,7 @@ class Script:
         return self._steps[index]
 
 
-class ReplayRadio:
+class ReplayRadio(Part):
     """A transcript on a port.
 
     `timing` makes of the recorded seconds before a piece those that are waited: as recorded by default, `lambda s: 0.0` for
@@ -127,15 +126,6 @@ class ReplayRadio:
             self._timer = None
         self._pieces.clear()
         await self.port.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @property
     def address(self) -> str:

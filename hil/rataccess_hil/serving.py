@@ -13,21 +13,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rataccess_hil.control import Control, ControlServer
-
-
-class Part(Protocol):
-    """What is open while the process serves."""
-
-    async def open(self) -> None:
-        """Begin."""
-        ...
-
-    async def aclose(self) -> None:
-        """End; idempotent."""
-        ...
+from rataccess_hil.part import Part
 
 
 def host_and_port(text: str, least: int = 1) -> tuple[str, int]:
@@ -55,10 +44,14 @@ class Serving:
             self._ended.set()
 
     async def serve(
-        self, told: Callable[[], Mapping[str, Any]], control: str | None, do: Control, parts: Sequence[Part] = ()
+        self,
+        told: Callable[[], Mapping[str, Any]],
+        control: str | None = None,
+        do: Control | None = None,
+        parts: Sequence[Part] = (),
     ) -> None:
         """Open the parts, and a control channel at `control` where there is one; say what is `told`; wait for the end."""
-        server = [ControlServer(control, do, self._ended.set)] if control else []
+        server = [ControlServer(control, do, self._ended.set)] if control and do else []
         everything: list[Part] = [*parts, *server]
         try:
             for part in everything:

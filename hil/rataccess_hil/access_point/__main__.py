@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import signal
 import sys
 from pathlib import Path
 
@@ -18,16 +16,12 @@ from rataccess_hil.access_point.control import ControlServer
 from rataccess_hil.access_point.namespaces import NetworkNamespace, why_not
 from rataccess_hil.access_point.relay import RelayAccessPoint
 from rataccess_hil.access_point.tun import TunAccessPoint
-
-
-def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    return host, int(port)
+from rataccess_hil.serving import Serving, host_and_port
 
 
 def _mapping(text: str) -> tuple[Address, Address]:
     public, _, real = text.partition("=")
-    return _address(public), _address(real)
+    return host_and_port(public, least=0), host_and_port(real)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -69,19 +63,10 @@ def _make(given: argparse.Namespace) -> AccessPoint:
 
 
 async def _serve(given: argparse.Namespace) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    serving = Serving(until_eof=False)
     point = _make(given)
-    server = ControlServer(point, given.control)
     async with point:
-        await server.start()
-        try:
-            sys.stdout.write(json.dumps(_ready(point)) + "\n")
-            sys.stdout.flush()
-            await ended.wait()
-        finally:
-            await server.stop()
+        await serving.serve(lambda: _ready(point), parts=[ControlServer(point, given.control)])
 
 
 def _ready(point: AccessPoint) -> dict[str, object]:

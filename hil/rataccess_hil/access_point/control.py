@@ -8,66 +8,46 @@ address map; or `ok: false` and `error`.  A watcher also gets a line with `event
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from rataccess_hil.control import Client
+from rataccess_hil.part import UnixListener
 
 if TYPE_CHECKING:
     from rataccess_hil.access_point.base import AccessPoint
 
-ANSWER_LIMIT = 10.0
-"""Seconds that `Control` waits for an answer: it comes at once unless the machine is overloaded."""
 
-
-class ControlServer:
+class ControlServer(UnixListener):
     """Serves the controls of one access point at `path`, to this user only."""
 
     def __init__(self, access_point: AccessPoint, path: Path) -> None:
+        super().__init__(path)
         self._access_point = access_point
-        self._path = path
-        self._server: asyncio.Server | None = None
-        self._conversations: set[asyncio.Task[None]] = set()
         self._watchers: set[asyncio.StreamWriter] = set()
         self._undo: Callable[[], None] = lambda: None
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """Raises `OSError` where the path is taken or cannot be made."""
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        self._path.chmod(0o600)
+        await super().open()
         self._undo = self._access_point.on_change(self._tell)
 
-    async def stop(self) -> None:
+    async def aclose(self) -> None:
         """Idempotent; hangs up on everybody and removes the socket."""
         self._undo()
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
-        await server.wait_closed()
-        self._path.unlink(missing_ok=True)
+        await super().aclose()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations.add(task)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
                 self._write(writer, self._answer(line, writer))
                 await writer.drain()
-        except (OSError, ValueError, asyncio.CancelledError):  # hung up, a line without end, or `stop`
+        except ValueError:  # a line without end: this talk is over
             pass
         finally:
-            self._conversations.discard(task)
             self._watchers.discard(writer)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
 
     def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> dict[str, Any]:
         try:
@@ -108,36 +88,12 @@ class ControlServer:
             writer.write(json.dumps(answer).encode() + b"\n")
 
 
-class Control:
+class Control(Client):
     """The controls from another thread or process: blocking, one connection.  Every method returns the answer."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._path = str(path)
-        self._socket: socket.socket | None = None
-        self._buffer = b""
-
-    def __enter__(self) -> Self:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(ANSWER_LIMIT)
-        self._socket.connect(self._path)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request.  Raises `ValueError` where it is refused, `OSError` where the access point is gone."""
-        assert self._socket is not None, "use it in a with block"
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-        while b"\n" not in self._buffer:
-            data = self._socket.recv(65_536)
-            if not data:
-                raise ConnectionError("the access point hung up")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        answer = self.exchange(request)
         if not answer["ok"]:
             raise ValueError(answer["error"])
         return answer

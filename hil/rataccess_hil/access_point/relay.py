@@ -47,7 +47,7 @@ class RelayAccessPoint(AccessPoint):
         try:
             self.nat = {self._listen(public): real for public, real in self._wanted}
             if self._server:
-                await self._server.start()
+                await self._server.open()
         except BaseException:
             await self.stop()
             raise
@@ -55,7 +55,7 @@ class RelayAccessPoint(AccessPoint):
     async def stop(self) -> None:
         """See `AccessPoint.stop`."""
         if self._server:
-            await self._server.stop()
+            await self._server.aclose()
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             loop.remove_reader(sock)

@@ -10,8 +10,6 @@ import asyncio
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rataccess.clock import Clock, SystemClock
 from rataccess_hil.lines import VirtualLine
@@ -30,6 +28,7 @@ from rataccess_hil.modem.core import Handler, Modem
 from rataccess_hil.modem.personality import BG95, EC25, FAST, Personality, Timings
 from rataccess_hil.modem.state import Air, Sim
 from rataccess_hil.network import NetworkSocket, Unreachable, VirtualNetwork
+from rataccess_hil.part import Part
 from rataccess_hil.pty_radio import PtyRadio
 
 COMMANDS: Mapping[str, Handler] = {
@@ -55,7 +54,7 @@ class Start(enum.StrEnum):
     """Without supply."""
 
 
-class VirtualModem:
+class VirtualModem(Part):
     """A modem on a pseudo terminal.
 
     `network` is what its sockets reach (its own, empty and strict, by default); `link` the path of the port's link;
@@ -134,15 +133,6 @@ class VirtualModem:
         await self.port.aclose()
         # A datagram transport frees its descriptor in a callback of its own.
         await asyncio.sleep(0)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @property
     def address(self) -> str:

@@ -6,16 +6,15 @@ Rules of this file: the queue and its task; how one try goes is for subclasses.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from types import TracebackType
-from typing import Self
 
+from rataccess_hil.part import Part
 from rataccess_hil.satellite.directip import MoMessage
 from rataccess_hil.satellite.gateway import IridiumGateway
 
 
-class Delivery(ABC):
+class Delivery(Part):
     """Takes a gateway's MO messages from `open` to `aclose`; what was not delivered stays in `waiting`."""
 
     def __init__(self, gateway: IridiumGateway) -> None:
@@ -53,15 +52,6 @@ class Delivery(ABC):
             task, self._task = self._task, None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def drained(self) -> None:
         """Return once nothing waits."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
+from rataccess_hil.part import TcpListener
 from rataccess_hil.satellite.delivery import Delivery
 from rataccess_hil.satellite.directip import (
     DirectIpError,
@@ -90,7 +89,7 @@ class MoSender(Delivery):
         return elements.get(Element.MO_CONFIRMATION) == b"\x01"
 
 
-class MtListener:
+class MtListener(TcpListener):
     """Takes MT messages for a gateway, one for each connection, and answers each with a confirmation.
 
     What is no DirectIP message is answered with status -7, as far as an answer is possible.  `allowed` says which client
@@ -106,53 +105,16 @@ class MtListener:
         allowed: Callable[[str], bool] = lambda host: True,
         timeout: float = 30.0,
     ) -> None:
-        self._gateway, self._wanted, self._allowed, self._timeout = gateway, (host, port), allowed, timeout
-        self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
-        self.address: Address = ("", 0)
+        super().__init__(host, port)
+        self._gateway, self._allowed, self._timeout = gateway, allowed, timeout
         self.taken = 0
         self.malformed = 0
 
-    async def open(self) -> None:
-        """Listen; raises `OSError` where the address cannot be bound."""
-        self._server = await asyncio.start_server(self._serve, *self._wanted)
-        self.address = self._server.sockets[0].getsockname()[:2]
-
-    async def aclose(self) -> None:
-        """Hang up on everybody; idempotent."""
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.close()
-            for talk in tuple(self._talks):
-                talk.cancel()
-            await asyncio.gather(*self._talks, return_exceptions=True)
-            await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
-        try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._answer(reader, writer.get_extra_info("peername")[0])
-                writer.write(answer.encode())
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or closing: this talk is over either way
-        finally:
-            self._talks.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(self._timeout):
+            answer = await self._answer(reader, writer.get_extra_info("peername")[0])
+            writer.write(answer.encode())
+            await writer.drain()
 
     async def _answer(self, reader: asyncio.StreamReader, host: str) -> MtConfirmation:
         try:

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from rataccess_hil.part import TcpListener
 
 if TYPE_CHECKING:
     import h11
@@ -81,61 +82,25 @@ async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> Any
         connection.receive_data(await reader.read(65536))
 
 
-class HttpServer:
+class HttpServer(TcpListener):
     """Answers every request with `handle(request)`; one for each connection.  `address` is where it listens, once open."""
 
     def __init__(
         self, handle: Callable[[Request], Response | Awaitable[Response]], host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        self._handle, self._wanted = handle, (host, port)
-        self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
-        self.address: tuple[str, int] = ("", 0)
+        super().__init__(host, port)
+        self._handle = handle
 
-    async def open(self) -> None:
-        """Listen; raises `OSError`."""
-        self._server = await asyncio.start_server(self._serve, *self._wanted)
-        self.address = self._server.sockets[0].getsockname()[:2]
-
-    async def aclose(self) -> None:
-        """Hang up on everybody; idempotent."""
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.close()
-            for talk in tuple(self._talks):
-                talk.cancel()
-            await asyncio.gather(*self._talks, return_exceptions=True)
-            await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         import h11
 
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
         connection = h11.Connection(h11.SERVER)
-        try:
+        with contextlib.suppress(h11.ProtocolError):  # no HTTP: this talk is over
             request = await self._request(connection, reader)
             if request is not None:
                 answer = self._handle(request)
                 self._respond(connection, writer, answer if isinstance(answer, Response) else await answer)
                 await writer.drain()
-        except (OSError, h11.ProtocolError, asyncio.CancelledError):
-            pass  # gone, no HTTP, or closing: this talk is over either way
-        finally:
-            self._talks.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
 
     @staticmethod
     async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rataccess_hil.modem.schedule import Schedule
+from rataccess_hil.part import Part
 from rataccess_hil.satellite.port import RadioPort
 
 
@@ -37,7 +37,7 @@ class Interpreter(Protocol):
         ...
 
 
-class OnPort:
+class OnPort(Part):
     """Runs an interpreter on a port, with the loop's time; `aclose` takes it off both."""
 
     def __init__(self, port: RadioPort, interpreter: Interpreter) -> None:
@@ -58,15 +58,6 @@ class OnPort:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _heard(self, data: bytes) -> None:
         self.run(lambda: self._interpreter.receive(data))

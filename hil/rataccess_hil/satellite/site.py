@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rataccess_hil.hands import Hands
 from rataccess_hil.lines import LineFiles
+from rataccess_hil.part import Part
 from rataccess_hil.pty_radio import PtyRadio
 from rataccess_hil.satellite.delivery import Delivery
 from rataccess_hil.satellite.directip import Disposition, Location, MtMessage
@@ -31,7 +31,7 @@ HOOKS: dict[str, Callable[..., Body]] = {"form": rockblock_form, "json": rockblo
 """Forms of a web hook's body: RockBLOCK as a form or JSON, Cloudloop."""
 
 
-class SatelliteSite:
+class SatelliteSite(Part):
     """A 9603 or 9704 on a pseudo terminal at `link`, and an Iridium gateway.
 
     `servers` get every SBD message by DirectIP (with `confirmed`, they have to confirm it), `hooks` every message as a web
@@ -96,15 +96,6 @@ class SatelliteSite:
         if self._open is not None:
             stack, self._open = self._open, None
             await stack.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @property
     def address(self) -> str:
