@@ -94,8 +94,8 @@ class CloudloopWay(HookWay):
         return self._token is not None
 
     def _read(self, body: bytes, content_type: str) -> Posted:
-        fields = posted.fields_of(body, "application/json")
-        if "identity" not in fields:  # the older form, as RockBLOCK's
+        fields = posted.fields_of(body, content_type)
+        if "identity" not in fields:  # the older formats, JSON or a form, as RockBLOCK's
             data = posted.hex_of(fields.get("data"))
             return Posted(posted.imei_of(fields), data, posted.time_of(fields.get("transmit_time")))
         header, hardware = posted.table(fields, "header"), posted.table(fields, "identity", "hardware")

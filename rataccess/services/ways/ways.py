@@ -193,8 +193,8 @@ class _Maker:
 
     def _path(self, value: Secret) -> str:
         found = self._reveal(value, "path")
-        if not found.startswith("/") or not found.isascii() or not found.isprintable() or " " in found:
-            raise ConfigurationError(f"{self._key}.path: allowed: / and printable ASCII without blanks")
+        if not found.startswith("/") or not found.isascii() or not found.isprintable() or set(found) & set(" ?#%"):
+            raise ConfigurationError(f"{self._key}.path: allowed: / and printable ASCII without blanks, ?, # and %")
         return found
 
     def _reveal(self, value: Secret, name: str) -> str:
