@@ -627,6 +627,20 @@ def test_a_full_disk_lets_nothing_out(what: str) -> None:
     assert bench.send(b"z", lambda _: frame).received == (Received(2, b"kept"),)
 
 
+def test_what_may_be_forgotten_does_not_stop_an_uplink() -> None:
+    memory = FailingMemory()
+    bench = Bench(US915, memory=memory)
+    assert bench.join(rx2_dr=8).joined
+    bench.order(DutyCycleReq(max_dcycle=4))
+    bench.clock.now += bench.mac.wait(bench.clock.now, 1)
+    action = bench.mac.send(bench.clock.now, 2, b"x")
+    memory.full_for = "session"
+    assert bench.run(action).fcnt == 1
+    bench.mac.give_back()
+    bench.restart()
+    assert bench.mac.next_fcnt == 64, "what was not given back is skipped"
+
+
 def test_a_full_disk_lets_no_join_request_out() -> None:
     memory = FailingMemory()
     bench = Bench(memory=memory)

@@ -159,7 +159,7 @@ class Mac:
     def give_back(self) -> None:
         """For an orderly end: counters that were reserved and not used need not be skipped."""
         if self._session is not None:
-            self._file.note(self._session.replace(fcnt_up_limit=self._next_fcnt))
+            self._file.try_write(self._session.replace(fcnt_up_limit=self._next_fcnt))
 
     # --- beginning an exchange ----------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Mac:
             off = silence(session, exchange.choice, len(exchange.frame))
             self._quiet_until = exchange.ended_at + off
             self._session = session.replace(quiet=off)
-            self._file.note(self._session)
+            self._file.try_write(self._session)
 
     def abandon(self) -> None:
         """The radio failed: the exchange is over, and its counter is not used again."""

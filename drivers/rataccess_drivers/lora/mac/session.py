@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rataccess.errors import RataccessError
 from rataccess.lorawan.crypto import SessionKeys
 from rataccess.lorawan.regions import Region
 from rataccess.objects import Memory
@@ -131,9 +132,12 @@ class SessionFile:
         """On disk when it returns; raises `StoreError`, and then the old one stays."""
         self._memory.put_now(self._key, b"" if session is None else _sealed(session))
 
-    def note(self, session: Session) -> None:
-        """On disk soon: for what may be forgotten."""
-        self._memory.put(self._key, _sealed(session))
+    def try_write(self, session: Session) -> None:
+        """As `write`, for what may be forgotten.  Not with `put`: what waits there could come after a later `write`."""
+        try:
+            self.write(session)
+        except RataccessError as error:  # a full disk, a store that is closed
+            log.debug("the LoRaWAN session under %s stays as it was: %s", self._key, error)
 
 
 _CHECK = 4
