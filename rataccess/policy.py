@@ -186,7 +186,7 @@ def _passed_over(link: LinkView, others: Sequence[LinkView], patience: float | N
 
 def _doubt(link: LinkView) -> str:
     if link.suspicion is Suspicion.CONFIRMED:
-        return "silent: its requests went unanswered"
+        return "silent: nothing that was sent over it lately got through"
     if link.suspicion is Suspicion.UNANSWERED:
         return "an answer is overdue"
     return "back, but not yet stable for long enough"

@@ -10,7 +10,8 @@ same link, so that a dead service is not taken for a dead link.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
 from typing import Protocol
 
 from rataccess.access.budget import Budget
@@ -25,6 +26,8 @@ from rataccess.policy import WAITS, Decision, Demand, LinkView, Suspicion, choos
 from rataccess.tariff import Unit
 from rataccess.transport import Handover, Packet
 
+UNACCEPTED_PAUSE = 2.0
+"""Seconds of rest after a packet that its network should have accepted and has not; it doubles with each in a row."""
 WANTED = 120.0
 """Seconds that a cold link is kept up after a record asked for it: attaching alone may take a minute."""
 
@@ -51,8 +54,9 @@ class User(Protocol):
 class Access:
     """Owns the links' standing; a `LinkListener`."""
 
-    def __init__(self, clock: Clock, memory: Memory) -> None:
+    def __init__(self, clock: Clock, memory: Memory, random: Random | None = None) -> None:
         self._clock = clock
+        self._random = random or Random()
         self._memory = memory
         self._standings: dict[str, Standing] = {}
         self.users: dict[Service, User] = {}
@@ -238,12 +242,14 @@ class Access:
             if refund:
                 refund(sent)
         hints = standing.link.hints
-        if hints is not None and hints.acknowledges_handover:
+        standing.sent(hints.tariff.units(len(packet.data)) if hints else 0)
+        if standing.hands_over:
+            if handover is None:
+                self._rest(standing, Service, self._clock.monotonic(), UNACCEPTED_PAUSE)
             self._trust.taken(standing, accepted=handover is not None)
         standing.traffic.packets_up += 1
         standing.traffic.bytes_up += len(packet.data) + (hints.overhead if hints else 0)
         standing.traffic.bill(hints, len(packet.data), sent=True)
-        standing.last_sent = self._clock.monotonic()
         return handover
 
     def _shut(self, standing: Standing, seconds: float) -> None:
@@ -253,6 +259,19 @@ class Access:
             text = f"{standing.name}: takes nothing for {seconds:.0f} s"
             standing.later("slot", seconds, lambda: self.changed(f"{standing.name} takes packets again"))
             self.changed(text)
+
+    def _rest(self, standing: Standing, services: Iterable[Service], sent_at: float, pause: float) -> None:
+        """What was sent at `sent_at` came to nothing: pause before the next try; alarms may take another link."""
+        jitter = 0.75 + self._random.random() / 2  # devices that lost the same gateway do not go in step
+        seconds = standing.in_vain(services, sent_at, pause, jitter)
+        if seconds > min(WAITS.values()):
+            standing.later("rest", seconds, lambda: self.changed(f"{standing.name} is tried again"))
+            self._views = None
+            self._decisions.clear()
+
+    def rest_left(self, name: str, service: Service, *, urgent: bool) -> float:
+        """Seconds that the link rests, after tries in vain, before anything is sent for `service`; 0 for now."""
+        return self._standings[name].rest_left(service, urgent=urgent)
 
     def _spend(self, standing: Standing, size: int) -> Callable[[bool], None]:
         """Take from the budget what a packet is billed as at most; returns what gives back what was kept for repetitions,
@@ -271,9 +290,16 @@ class Access:
         if not self._closing:
             self._trust.answered(name, service, seconds)
 
-    def overdue(self, name: str, service: Service, sent_at: float) -> None:
-        """A request sent at `sent_at` (event loop's clock) over link `name` is unanswered for longer than usual."""
+    def overdue(self, name: str, service: Service, sent_at: float, pause: float = UNACCEPTED_PAUSE) -> None:
+        """A request sent at `sent_at` (event loop's clock) over link `name` is unanswered for longer than usual.
+
+        Where tries are dear the link rests, for `pause` seconds at first.
+        """
         if not self._closing:
+            standing = self._standings[name]
+            later = standing.last_answers.get(service, float("-inf")) >= sent_at
+            if standing.frugal and not (later or standing.hands_over):
+                self._rest(standing, (service,), sent_at, pause)
             self._trust.overdue(name, service, sent_at)
 
     def _plan_keepalive(self, standing: Standing, idle: float = 0.0) -> None:
@@ -302,7 +328,7 @@ class Access:
         if ready and not standing.was_ready:
             self._trust.came_up(standing, now)
         elif standing.was_ready and not ready:
-            standing.was_ready = False
+            standing.was_ready, standing.down_since = False, now
             standing.cancel("failback")
             standing.clear()
             self.note(Kind.LINK, f"{link.name}: down ({change.cause})")

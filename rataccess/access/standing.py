@@ -6,10 +6,11 @@ Rules of this file: state and arithmetic of one link; it compares no links and s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rataccess.access.budget import Budget
+from rataccess.access.silence import Ration, Silence
 from rataccess.access.timing import ResponseTimer
 from rataccess.config import LinkSettings
 from rataccess.driver import Allowance, Evidence
@@ -21,6 +22,8 @@ from rataccess.transport import Hints
 
 MAX_FAILBACK = 3600.0
 """Seconds: however often a link flaps, it gets a new chance each hour."""
+REATTACHED = 5.0
+"""Seconds: a link that was down for less was only attached again, and nobody knows more of its network than before."""
 FORGIVEN_AFTER = 10.0
 """A link that has worked for this many times its last waiting time starts anew."""
 
@@ -79,7 +82,11 @@ class Standing:
         """Whether it failed, and is trusted again without proof: the next answer that is overdue is enough."""
         self.unaccepted = 0
         """Packets in a row that the network should have accepted and has not."""
+        self.silences: dict[Service, Silence] = {service: Silence() for service in Service}
+        """Where `frugal`: what came to nothing, and how long the link rests for that."""
         self.was_ready = False
+        self.down_since = float("-inf")
+        self._last_billed = 0
         self._last_wait = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -145,9 +152,16 @@ class Standing:
         return hints.unit is not Unit.BYTE or hints.acknowledges_handover
 
     @property
+    def hands_over(self) -> bool:
+        """Whether its network tells itself whether it took a packet."""
+        return self.link.hints is not None and self.link.hints.acknowledges_handover
+
+    @property
     def next_slot(self) -> float | None:
-        """Seconds until it takes another packet, as it said last; `None` for now."""
-        left = self.shut_until - self._monotonic()
+        """Seconds until it takes another packet, as it said last, or until its rest is over; `None` for now."""
+        now = self._monotonic()
+        rest = max(silence.left(now, urgent=True) for silence in self.silences.values())
+        left = max(self.shut_until - now, rest)
         return left if left > 0 else None
 
     @property
@@ -163,6 +177,34 @@ class Standing:
         self.timer = ResponseTimer(self.link.hints.response_time if self.link.hints else 1.0)
         self.shut_until = float("-inf")
         self.clear()
+        if self._monotonic() - self.down_since >= REATTACHED:
+            for silence in self.silences.values():
+                silence.wake()
+
+    def sent(self, billed: int) -> None:
+        """A packet left, which counts as so many units."""
+        self.last_sent, self._last_billed = self._monotonic(), billed
+
+    def in_vain(self, services: Iterable[Service], sent_at: float, pause: float, jitter: float) -> float:
+        """What was sent at `sent_at` came to nothing: rest, for `pause` seconds at first.  Returns for how long
+        urgent records wait."""
+        now, ration = self._monotonic(), None
+        if self.budget:
+            most = max(1, self._last_billed * (self.link.hints.repeats if self.link.hints else 1))
+            ration = Ration(self.budget.left / most, self.budget.next_period_in)
+        for service in services:
+            self.silences[service].tried(sent_at, now, pause, ration, jitter)
+        return self.next_slot or 0.0
+
+    def heard(self) -> None:
+        """Its network took a packet: no rest is needed."""
+        self.cancel("rest")
+        for silence in self.silences.values():
+            silence.end()
+
+    def rest_left(self, service: Service, *, urgent: bool) -> float:
+        """Seconds that the link rests before it is tried again with something for `service`; 0 for now."""
+        return self.silences[service].left(self._monotonic(), urgent=urgent)
 
     def clear(self) -> None:
         """It answered: nothing speaks against it now."""
@@ -229,6 +271,8 @@ class Standing:
             parts.append(self.suspicion.name.lower())
         if self.probation and link.evidence >= Evidence.BEARER:
             parts.append(f"on probation after {self.failures} failure(s)")
+        if (silence := max(self.silences.values(), key=lambda each: each.tries)).tries:
+            parts.append(silence.line(self._monotonic()))
         if self.budget:
             parts.append(self.budget.line())
         parts.append(f"{traffic.packets_up}/{traffic.packets_down} packets, {traffic.records} records")

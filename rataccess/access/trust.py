@@ -56,6 +56,7 @@ class Trust:
             self.down.discard(service)
             self._access.note(Kind.SERVICE, f"the {service} service answers again (over {name})")
         self._unanswered.pop(service, None)
+        standing.silences[service].end()
         doubted = standing.suspicion
         standing.clear()
         if doubted:
@@ -99,6 +100,7 @@ class Trust:
         now = self._clock.monotonic()
         if accepted:
             standing.link.prove()
+            standing.heard()
             doubted = standing.suspicion
             standing.clear()
             if standing.probation and now >= standing.stable_from:
@@ -114,7 +116,8 @@ class Trust:
         ):
             standing.suspicion = Suspicion.CONFIRMED
             times = f", each sent up to {repeats} times" if repeats > 1 else ""
-            why = f"its network accepted none of the last {standing.unaccepted} packet(s){times}"
+            count = max(standing.unaccepted, *(silence.tries for silence in standing.silences.values()))
+            why = f"its network accepted none of the last {count} packet(s){times}"
             standing.link.doubt(why)
             self._access.note(Kind.LINK, f"{standing.name}: {why}")
             self.fall(standing, now, f"{standing.name}: {why}")
@@ -128,7 +131,7 @@ class Trust:
             if all(each.last_answers.get(service, sent_at - 1) < sent_at for each in self._access.links.values()):
                 self.service_silent(name, service)
             return
-        if standing.link.hints is not None and standing.link.hints.acknowledges_handover:
+        if standing.hands_over:
             return  # what its network takes is proof enough
         first = standing.suspicion is Suspicion.NONE
         dead = standing.suspect(now)

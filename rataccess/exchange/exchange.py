@@ -23,7 +23,7 @@ from rataccess.exchange.flights import Flight, Flights
 from rataccess.exchange.grounding import Grounding
 from rataccess.exchange.housekeeping import Housekeeping
 from rataccess.exchange.inbound import Inflow
-from rataccess.exchange.lane import MOST_PAUSE, MOST_PAUSE_DEAR, Lane
+from rataccess.exchange.lane import MOST_PAUSE, Lane
 from rataccess.exchange.ledger import Ledger
 from rataccess.exchange.observer import Observer
 from rataccess.exchange.reception import REFUSED_PAUSE, Reception
@@ -274,9 +274,10 @@ class Exchange:
         if not flight.live or self._closed:
             return
         self.grounding.ground(flight)
-        most = MOST_PAUSE_DEAR if self.compact(flight.lane.link) else MOST_PAUSE
-        flight.lane.overdue(flight.sent_at, self._clock.monotonic(), min(timeout, MOST_PAUSE), self.jitter(), most)
-        self.access.overdue(flight.lane.link, self.service, flight.sent_at)
+        link, pause = flight.lane.link, min(timeout, MOST_PAUSE)
+        now, dear = self._clock.monotonic(), self.frugal(link)
+        flight.lane.overdue(flight.sent_at, now, pause, self.jitter(), dear=dear)
+        self.access.overdue(link, self.service, flight.sent_at, pause)
         self.wake()
 
     def jitter(self) -> float:
@@ -356,6 +357,10 @@ class Exchange:
     def free(self, link: str) -> bool:
         """Whether a packet over `link` costs nothing."""
         return self.access.links[link].free
+
+    def frugal(self, link: str) -> bool:
+        """Whether each packet over `link` is dear, and nothing is sent to find out how it does."""
+        return self.access.links[link].frugal
 
     def compact(self, link: str) -> bool:
         """Whether packets over `link` travel in compact form."""

@@ -16,9 +16,6 @@ URGENT_EXTRA = 4
 """An urgent record does not wait for a window that others have filled."""
 MOST_PAUSE = 30.0
 """Seconds between attempts over a link that answers nothing."""
-MOST_PAUSE_DEAR = 900.0
-"""The same where air time is dear."""
-
 LEAST_PAUSE = 0.001
 """Seconds: a shorter rest would end before the clock has moved, again and again."""
 
@@ -61,10 +58,11 @@ class Lane:
         self.window = min(MOST_WINDOW, self.window + 1)
         self.silent, self.not_before = 0, 0.0
 
-    def overdue(self, sent_at: float, now: float, timeout: float, jitter: float, most: float = MOST_PAUSE) -> None:
+    def overdue(self, sent_at: float, now: float, timeout: float, jitter: float, *, dear: bool = False) -> None:
         """A request sent at `sent_at` was not answered in time; one burst counts once.
 
         Where a later request was answered, one packet was lost: smaller steps will do.  Else ask seldom, and ever less.
+        Where each request is dear the link itself rests, and then they go one by one.
         """
         if sent_at < self.silent_at:
             return
@@ -73,7 +71,10 @@ class Lane:
         if self.answered_at >= sent_at:
             return
         self.silent += 1
-        self.not_before = now + min(most, timeout * 2.0 ** min(self.silent - 1, 12)) * jitter
+        if dear:
+            self.window = 1.0
+            return
+        self.not_before = now + min(MOST_PAUSE, timeout * 2.0 ** min(self.silent - 1, 12)) * jitter
 
     def in_vain(self, now: float, jitter: float) -> None:
         """An answer acknowledged nothing of what it answers: the service cannot take it now; ask ever less often."""
@@ -114,6 +115,6 @@ class Lane:
         self.told_link = self.told_path = self.asked_time = self.probe = False
         self.limit, self.fruitless, self.shut_until = None, 0, 0.0
 
-    def open_for(self, urgent: bool) -> bool:
-        """Whether one more request may be in flight."""
-        return self.in_flight < self.window + (URGENT_EXTRA if urgent else 0)
+    def open_for(self, urgent: bool, extra: int = URGENT_EXTRA) -> bool:
+        """Whether one more request may be in flight; `extra` urgent ones may be besides what fills the window."""
+        return self.in_flight < self.window + (extra if urgent else 0)

@@ -14,7 +14,7 @@ from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, RataccessEr
 from rataccess.exchange.compose import Draft
 from rataccess.exchange.flights import Flight
 from rataccess.exchange.housekeeping import LOOK_AGAIN
-from rataccess.exchange.lane import Lane
+from rataccess.exchange.lane import URGENT_EXTRA, Lane
 from rataccess.exchange.staging import Outgoing
 from rataccess.objects import Urgency
 from rataccess.policy import Decision, Demand
@@ -37,8 +37,6 @@ WITH_ANOTHER = 600.0
 """Seconds that others wait for it: most devices have sent something else by then, whose answer acknowledges both."""
 COMPACT = b"compact"
 """Before a sequence number: what a flight in compact form is found by, longer than any token."""
-UNACCEPTED_PAUSE = 2.0
-"""Seconds of rest after a packet that its network should have accepted and has not; it doubles with each in a row."""
 TROUBLE_PAUSE = 1.0
 """Seconds of rest after an error that nothing else paces, such as a full disk."""
 
@@ -79,7 +77,11 @@ class Sender:
             lane.wait(pause)
             return False
         urgency = staging.top()
-        if not lane.open_for(urgency is not None and urgency >= Urgency.PROMPT):
+        urgent = urgency is not None and urgency >= Urgency.PROMPT
+        if (rest := exchange.access.rest_left(lane.link, exchange.service, urgent=urgent)) > 0:
+            lane.wait(rest)
+            return False
+        if not lane.open_for(urgent, self._extra(lane)):
             return False
         staging.unfinished = False
         draft = exchange.composer.compose(lane, self._room(lane, link.hints.mtu))
@@ -88,6 +90,12 @@ class Sender:
                 lane.wait(0.05)  # there is more to look through, and others want the event loop too
             return False
         return await self._launch(lane, draft)
+
+    def _extra(self, lane: Lane) -> int:
+        """How many urgent requests may be in flight besides others: where each is dear and none is answered, one by one."""
+        if not (lane.silent and self._exchange.frugal(lane.link)):
+            return URGENT_EXTRA
+        return 0 if any(flight.urgent for flight in self._exchange.flights.over(lane)) else 1
 
     def _room(self, lane: Lane, mtu: int) -> int:
         return self._exchange.access.room(lane.link, mtu if lane.limit is None else min(lane.limit, mtu))
@@ -233,7 +241,7 @@ class Sender:
             exchange.flights.late(flight, float("inf"))
             exchange.observer.records_handed_over(exchange.ledger.hand_over(flight, self._clock.wall()))
         elif self._should_have_been_accepted(flight):
-            exchange.overdue(flight, UNACCEPTED_PAUSE)
+            exchange.overdue(flight, 0.0)
 
     def _should_have_been_accepted(self, flight: Flight) -> bool:
         hints = self._exchange.access.links[flight.lane.link].link.hints

@@ -1,0 +1,104 @@
+"""A LoRa link out of reach: its budget is not used up before the network is back, and alarms do not go in bursts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rataccess.objects import Urgency
+from tests.compact.compact_world import compact_world
+from tests.system.four_rats import LINKS, FourRats
+from tests.system.test_invariants import SHM, in_virtual_time
+
+HOUR = 3600.0
+
+
+@asynccontextmanager
+async def rats(links: dict[str, str]) -> AsyncIterator[FourRats]:
+    with tempfile.TemporaryDirectory(dir=SHM) as folder:
+        world = FourRats(Path(folder), links)
+        world.lora.lossy = 0.0
+        try:
+            await world.start()
+            await asyncio.sleep(60)
+            yield world
+        finally:
+            await world.stop()
+
+
+async def sample(world: FourRats, seconds: float, urgency: Urgency = Urgency.ROUTINE) -> None:
+    end = world.clock.monotonic() + seconds
+    while world.clock.monotonic() < end:
+        await world.enqueue({"n": len(world.accepted)}, urgency=urgency)
+        await asyncio.sleep(1200)
+
+
+def test_hours_out_of_coverage_leave_air_time_for_what_waited() -> None:
+    """At SF12 a day's 60 s pay for eight packets with their repetitions; nobody else can carry anything."""
+
+    async def scene() -> None:
+        lora = {"lora": "order = 1\nbudget = { airtime = 60.0, period = 86400.0 }"}
+        async with rats(lora) as world:
+            world.lora.set_rate(0)
+            world.lora.covered = False
+            await sample(world, 4 * HOUR)
+            assert world.device
+            budget = world.device.access.links["lora"].budget
+            assert budget is not None
+            assert budget.left > 20_000
+            told = world.device.explain()
+            assert "nothing got through in" in told
+            assert "(alarms: " in told
+            world.lora.covered = True
+            world.lora.set_rate(5)
+            await world.enqueue({"leak": 1}, urgency=Urgency.ALARM)
+            await asyncio.sleep(5 * HOUR)
+            assert world.delivered() == world.accepted
+            assert "nothing got through" not in world.device.explain()
+            assert not world.account()
+
+    in_virtual_time(scene())
+
+
+def test_alarms_take_the_satellite_while_lora_rests_and_do_not_wake_it() -> None:
+    async def scene() -> None:
+        async with rats({name: LINKS[name] for name in ("lora", "sat")}) as world:
+            world.lora.set_rate(0)
+            world.lora.covered = False
+            world.sat.failing = world.sat.twice = 0.0
+            for n in range(8):
+                before = world.sat.accepted
+                await world.enqueue({"leak": n}, urgency=Urgency.ALARM)
+                await asyncio.sleep(60)
+                assert world.sat.accepted == before + 1
+                await asyncio.sleep(HOUR / 4)
+            assert sum(world.lora.spent.values()) < 8 * 7000, "not each of them tried it first"
+
+    in_virtual_time(scene())
+
+
+def test_alarms_over_a_silent_link_go_one_by_one() -> None:
+    """Uplinks that are not confirmed: only the absence of an answer, for half a minute, tells of the silence."""
+
+    async def scene() -> None:
+        async with compact_world(links={"lora": "order = 1"}) as world:
+            await world.enqueue({"n": 0})
+            await asyncio.sleep(60)
+            lora, times = world.airs["lora"], list[float]()
+            take = lora.take
+            lora.take = lambda packet: (times.append(world.clock.monotonic()), take(packet))  # type: ignore[method-assign,assignment,func-returns-value]
+            lora.silent = True
+            for n in range(8):
+                await world.enqueue({"leak": n, "where": "x" * 30}, urgency=Urgency.ALARM)
+            await asyncio.sleep(HOUR)
+            later = [at for at in times if at > times[0] + 25]
+            assert 5 < len(later) < 20
+            assert min(b - a for a, b in itertools.pairwise(later)) > 25, (
+                "nobody sends the next before the last is overdue"
+            )
+
+    in_virtual_time(scene())
