@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from rataccess_hil.control import Control, ControlServer
@@ -25,6 +25,19 @@ def host_and_port(text: str, least: int = 1) -> tuple[str, int]:
     if not colon or not port.isdigit() or not least <= int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def run_process(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], Coroutine[Any, Any, None]],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Parse and run; a port, a path or a socket that cannot be had is told in a line, and the exit status is 1."""
+    options = parser.parse_args(arguments)
+    try:
+        asyncio.run(run(options))
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 class Serving:

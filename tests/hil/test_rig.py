@@ -19,7 +19,7 @@ from rataccess_hil.control import ControlError, Controls, ControlServer
 from rataccess_hil.hands import Hands
 from rataccess_hil.lines import LineFiles, VirtualLine
 from rataccess_hil.lora.site_controls import SiteControls
-from rataccess_hil.modem.__main__ import parser
+from rataccess_hil.modem.__main__ import main, parser
 from rataccess_hil.modem.controls import ModemControls
 from rataccess_hil.rig import ModemProcess
 from rataccess_hil.satellite import ImtControls, SbdControls
@@ -188,6 +188,14 @@ async def test_lines_as_files_take_only_levels(tmp_path: Path) -> None:
     await files.aclose()
     await files.aclose()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_port_that_cannot_be_had_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["--link", str(tmp_path / "nowhere" / "ttyBG95")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m rataccess_hil.modem: ")
+    assert "No such file or directory" in line
 
 
 @pytest.mark.parametrize("kind", [ModemControls, SiteControls, SbdControls, ImtControls, NotecardControls])

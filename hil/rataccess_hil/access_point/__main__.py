@@ -7,8 +7,6 @@ addresses to which the device sends.  SIGTERM or SIGINT ends it, and takes away 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
 from pathlib import Path
 
 from rataccess_hil.access_point.base import AccessPoint, Address
@@ -16,7 +14,7 @@ from rataccess_hil.access_point.control import ControlServer
 from rataccess_hil.access_point.namespaces import NetworkNamespace, why_not
 from rataccess_hil.access_point.relay import RelayAccessPoint
 from rataccess_hil.access_point.tun import TunAccessPoint
-from rataccess_hil.serving import Serving, host_and_port
+from rataccess_hil.serving import Serving, host_and_port, run_process
 
 
 def _mapping(text: str) -> tuple[Address, Address]:
@@ -63,6 +61,8 @@ def _make(given: argparse.Namespace) -> AccessPoint:
 
 
 async def _serve(given: argparse.Namespace) -> None:
+    if given.kind == "tun" and (reason := why_not()):
+        raise OSError(f"a TUN access point cannot be made here: {reason}")
     serving = Serving(until_eof=False)
     point = _make(given)
     async with point:
@@ -74,16 +74,5 @@ def _ready(point: AccessPoint) -> dict[str, object]:
     return {"ready": True, "namespace": namespace, "nat": [[list(a), list(b)] for a, b in point.nat.items()]}
 
 
-def main() -> int:
-    """Run it; returns the exit status."""
-    given = _arguments().parse_args()
-    reason = why_not() if given.kind == "tun" else None
-    if reason:
-        sys.stderr.write(f"a TUN access point cannot be made here: {reason}\n")
-        return 1
-    asyncio.run(_serve(given))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(_arguments(), _serve)

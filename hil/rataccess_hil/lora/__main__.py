@@ -8,12 +8,11 @@ is an argument, for arguments can be read by everybody: a network server of its 
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 
 from rataccess_hil.lora.regions import REGIONS
 from rataccess_hil.lora.site import MODULES, LoraSite
-from rataccess_hil.serving import Serving, host_and_port
+from rataccess_hil.serving import Serving, host_and_port, run_process
 
 
 def _eui(text: str) -> int:
@@ -86,12 +85,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run."""
-    made = parser()
-    options = made.parse_args(arguments)
-    try:
-        asyncio.run(run(options))
-    except OSError as error:  # a port, a path or a socket that cannot be had
-        made.exit(1, f"{made.prog}: {error}\n")
+    run_process(parser(), run, arguments)
 
 
 if __name__ == "__main__":

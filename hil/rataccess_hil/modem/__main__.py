@@ -7,14 +7,13 @@ ends on SIGTERM, SIGINT, the control `stop`, or with `--until-eof` when its stan
 from __future__ import annotations
 
 import argparse
-import asyncio
 
 from rataccess_hil.lines import LineFiles
 from rataccess_hil.modem.personality import BG95, EC25, Timings
 from rataccess_hil.modem.state import Sim
 from rataccess_hil.modem.virtual import Start, VirtualModem
 from rataccess_hil.network import Address, VirtualNetwork
-from rataccess_hil.serving import Serving, host_and_port
+from rataccess_hil.serving import Serving, host_and_port, run_process
 
 _PERSONALITIES = {"bg95": BG95, "ec25": EC25}
 
@@ -71,7 +70,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run."""
-    asyncio.run(run(parser().parse_args(arguments)))
+    run_process(parser(), run, arguments)
 
 
 if __name__ == "__main__":

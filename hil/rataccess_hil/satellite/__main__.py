@@ -7,11 +7,10 @@ ends on SIGTERM, SIGINT, the control `stop`, or with `--until-eof` when its stan
 from __future__ import annotations
 
 import argparse
-import asyncio
 
 from rataccess_hil.satellite.site import HOOKS, SatelliteSite
 from rataccess_hil.satellite.sky import Sky
-from rataccess_hil.serving import Serving, host_and_port
+from rataccess_hil.serving import Serving, host_and_port, run_process
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -84,12 +83,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run."""
-    made = parser()
-    options = made.parse_args(arguments)
-    try:
-        asyncio.run(run(options))
-    except OSError as error:  # a port, a path or a socket that cannot be had
-        made.exit(1, f"{made.prog}: {error}\n")
+    run_process(parser(), run, arguments)
 
 
 if __name__ == "__main__":
