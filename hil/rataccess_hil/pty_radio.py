@@ -75,13 +75,20 @@ class PtyRadio(Part):
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Make the terminal and its link; needs the running loop for its reader."""
+        """Make the terminal and its link; needs the running loop for its reader.
+
+        Raises `OSError` where the link cannot be made; nothing is left open then.
+        """
         if self._wanted is None:
             self._folder = tempfile.TemporaryDirectory(prefix="rataccess-radio-")
             self._link = Path(self._folder.name) / "tty"
         else:
             self._link = self._wanted
-        self.connect()
+        try:
+            self.connect()
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Hang up and remove the link; idempotent."""
