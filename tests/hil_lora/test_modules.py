@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from rataccess_hil.lora import (
     RN2483_101,
     RUI3_1,
     RUI3_4,
+    RUI3_FIRST,
     WISBLOCK,
     Ether,
     NetworkServer,
@@ -114,7 +116,7 @@ async def test_rak_joins_sends_and_receives() -> None:
 @pytest.mark.parametrize(
     ("firmware", "ok", "failed"),
     [
-        (RUI3_4, "+EVT:SEND_CONFIRMED_OK", "+EVT:SEND_CONFIRMED_FAILED(1)"),
+        (RUI3_4, "+EVT:SEND_CONFIRMED_OK", "+EVT:SEND_CONFIRMED_FAILED(4)"),
         (RUI3_1, "+EVT:SEND CONFIRMED OK", "+EVT:SEND CONFIRMED FAILED"),
     ],
 )
@@ -151,7 +153,7 @@ async def test_rak_refuses_what_is_wrong_and_never_tells_a_key() -> None:
             "AT+NWM=7",
         ):
             assert await made.ask(command) == ["AT_PARAM_ERROR"], command
-        assert await made.ask("AT+NONSENSE=1") == ["AT_ERROR"]
+        assert await made.ask("AT+NONSENSE=1") == ["AT_COMMAND_NOT_FOUND"]
         assert await made.ask(f"AT+APPKEY={KEY_TEXT}") == ["OK"]
         assert await made.ask("AT+APPKEY=?") == ["AT_ERROR"]
         assert made.module.key_reads == 1
@@ -162,9 +164,9 @@ async def test_rak_refuses_what_is_wrong_and_never_tells_a_key() -> None:
 async def test_rak_from_the_factory_in_another_mode_and_band() -> None:
     async with bench(VirtualRak3172, region="EU868", point_to_point=True) as made:
         assert await made.ask("AT+NWM=?", 2) == ["AT+NWM=0", "OK"]
-        assert await made.ask("AT+JOIN=1:0:8:0") == ["AT_ERROR"]
-        assert await made.ask("AT+NWM=1") == ["OK"]
-        banner = await made.next(4)
+        assert await made.ask("AT+JOIN=1:0:8:0") == ["AT_MODE_NO_SUPPORT"]
+        assert await made.ask("AT+CFM=?") == ["AT_MODE_NO_SUPPORT"]
+        banner = await made.ask("AT+NWM=1", 4)
         assert banner[-1] == "Current Work Mode: LoRaWAN."
         assert await made.ask("AT+BAND=5") == ["OK"]
         assert await made.ask("AT+JOIN=1:0:8:0", 2) == ["OK", "+EVT:JOIN_FAILED_RX_TIMEOUT"]
@@ -177,14 +179,31 @@ async def test_rak_duty_cycle_and_too_long() -> None:
         await rak_joined(made)
         made.say("AT+DR=0", "AT+ADR=0", "AT+DCS=1")
         await made.next(3)
-        assert await made.ask("AT+SEND=2:" + "00" * 52) == ["AT_PARAM_ERROR"]
-        answers = []
-        for _ in range(3):
-            (answer,) = await made.ask("AT+SEND=2:" + "00" * 51)
-            answers.append(answer)
-            if answer == "OK":
-                await made.next()
-        assert answers == ["OK", "OK", "AT_DUTYCYCLE_RESTRICTED"]
+        assert await made.ask("AT+SEND=2:" + "00" * 52, 2) == ["AT_PARAM_ERROR", "+EVT:TX_DONE"]
+        assert [(each.data, each.port) for each in made.known.uplinks] == [(b"", 2)]
+        said = await made.ask("AT+SEND=2:" + "00" * 51, 2)
+        assert said == ["OK", "+EVT:TX_DONE"]
+        while said[0] == "OK":
+            said = await made.ask("AT+SEND=2:" + "00" * 51, 2)
+        assert re.fullmatch(r"Restricted_Wait_\d{3,6}_ms", said[0])
+        assert said[1] == "AT_BUSY_ERROR"
+
+
+async def test_rak_sends_by_itself_what_the_network_asks_for() -> None:
+    async with bench(VirtualRak3172) as made:
+        await rak_joined(made)
+        made.known.send(b"\x01", port=3)
+        made.known.send(b"\x02", port=3)
+        said = await made.ask("AT+SEND=2:00", 5)
+        assert [line.split(":")[1].split("_")[0] for line in said[1:]] == ["TX", "RX", "TX", "RX"]
+        assert [each.data for each in made.known.uplinks] == [b"\0", b""]
+
+
+async def test_rak_of_the_first_firmware_does_not_tell_the_end_of_an_uplink() -> None:
+    async with bench(VirtualRak3172, firmware=RUI3_FIRST) as made:
+        await rak_joined(made)
+        assert await made.ask("AT+SEND=2:00") == ["OK"]
+        assert await made.quiet(30)
 
 
 async def test_rak_link_check_and_time() -> None:

@@ -243,14 +243,15 @@ class EndDevice:
             options,
             adr=self.adr,
             adr_ack_request=self.adr and self.quiet_uplinks >= 64,
-            ack=self._owes_ack,
+            ack=self.owes_ack,
         )
-        self._owes_ack = False
+        self.owes_ack = False
         self.session.up += 1
         self.quiet_uplinks += 1
         self._attempt(frame.seal(self.session.keys), channel, confirmed, 1)
 
-    _owes_ack = False
+    owes_ack = False
+    """Whether the next uplink acknowledges a confirmed downlink."""
 
     def _back_off(self) -> None:
         """ADR back-off: full power, then slower, where the network has said nothing for long."""
@@ -321,7 +322,7 @@ class EndDevice:
         self.quiet_uplinks = 0
         self.sticky = b""
         self.last_snr, self.last_rssi = heard.snr_db, heard.rssi_dbm
-        self._owes_ack = frame.confirmed
+        self.owes_ack = frame.confirmed
         payload = frame.opened(session.keys, counter) if frame.port is not None else b""
         told = execute(self, payload if frame.port == 0 else frame.options)
         application = payload if frame.port else b""

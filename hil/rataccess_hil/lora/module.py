@@ -81,6 +81,7 @@ class SerialModule(ABC):
         self._todo: deque[str] = deque()
         self._answering = False
         self._booting = False
+        self._mute = False
         self._before_answer: list[str] = []
         self._timers: set[asyncio.TimerHandle] = set()
         self.reset_line = VirtualLine(self._reset_driven)
@@ -114,6 +115,13 @@ class SerialModule(ABC):
     def crash(self) -> None:
         """Restart by itself, now."""
         self._cut()
+        self._start()
+
+    def brown_out(self) -> None:
+        """Restart by itself, now, without a word, and with the settings that it was sold with."""
+        self._cut()
+        self._factory_settings()
+        self._mute = True
         self._start()
 
     def _reset_driven(self, level: bool) -> None:
@@ -169,7 +177,8 @@ class SerialModule(ABC):
         self._booting = False
         self.boots += 1
         self._recall()
-        for line in self._banner():
+        mute, self._mute = self._mute, False
+        for line in () if mute else self._banner():
             self._say(line)
 
     # --- lines --------------------------------------------------------------------------------------------------------
@@ -256,6 +265,10 @@ class SerialModule(ABC):
     @abstractmethod
     def _recall(self) -> None:
         """What it knows again when it has started."""
+
+    @abstractmethod
+    def _factory_settings(self) -> None:
+        """What it is set to when it is sold."""
 
     @abstractmethod
     def _sent(self) -> None:

@@ -5,6 +5,7 @@ Rules of this file: words and formats, from the RUI3 manual, and lines of real m
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,26 @@ from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
 
 _BANDS = {3: "IN865", 4: "EU868", 5: "US915", 6: "AU915", 8: "AS923"}
 _NUMBERS = {name: number for number, name in _BANDS.items()}
+_LORAWAN_ONLY = frozenset(
+    (
+        "ADR",
+        "CFM",
+        "CFS",
+        "CLASS",
+        "DCS",
+        "DR",
+        "JOIN",
+        "LINKCHECK",
+        "LPSEND",
+        "MASK",
+        "NJM",
+        "NJS",
+        "RECV",
+        "RETY",
+        "SEND",
+    )
+) | {"TIMEREQ", "TXP"}
+_FACTORY = {"CLASS": "A", "NJM": "1", "MASK": "0001", "LPM": "0", "PNM": "1", "DEBUG": "0"}
 _SECRETS = ("APPKEY", "NWKKEY", "APPSKEY", "NWKSKEY")
 
 
@@ -27,9 +48,15 @@ class Rui3Firmware:
     version: str = "RUI_4.0.6_RAK3172-E"
     join_failed: str = "+EVT:JOIN_FAILED_RX_TIMEOUT"
     confirmed_ok: str = "+EVT:SEND_CONFIRMED_OK"
-    confirmed_failed: str = "+EVT:SEND_CONFIRMED_FAILED({attempts})"
+    confirmed_failed: str = "+EVT:SEND_CONFIRMED_FAILED(4)"
+    """With the stack's reason: 4 is nothing heard in RX2."""
     reception: tuple[str, ...] = ("+EVT:RX_{window}:{rssi}:{snr}:UNICAST:{port}:{data}",)
-    too_long: str = "AT_PARAM_ERROR"
+    no_band: tuple[str, ...] = ("Restricted_Wait_{milliseconds}_ms", "AT_BUSY_ERROR")
+    unknown: str = "AT_COMMAND_NOT_FOUND"
+    tx_done: str = "+EVT:TX_DONE"
+    """Empty: nothing is said at the end of an unconfirmed uplink."""
+    answers_by_itself: bool = True
+    """Whether it sends an empty uplink where the network holds more or wants to know that its downlink has come."""
     named_values: bool = True
     """Whether `AT+DR=?` is answered by `AT+DR=5` or by `5`."""
     blank_before_ok: bool = False
@@ -41,12 +68,19 @@ RUI3_1 = Rui3Firmware(
     join_failed="+EVT:JOIN FAILED",
     confirmed_ok="+EVT:SEND CONFIRMED OK",
     confirmed_failed="+EVT:SEND CONFIRMED FAILED",
+    no_band=("AT_DUTYCYCLE_RESTRICTED",),
+    unknown="AT_ERROR",
+    answers_by_itself=False,
 )
+RUI3_FIRST = Rui3Firmware(version="RUI_3.4.2_RAK3172-E", confirmed_failed="+EVT:SEND_CONFIRMED_FAILED", tx_done="")
 WISBLOCK = Rui3Firmware(
     version="RUI_1.0.0_RAK4630",
     join_failed="+EVT:JOIN FAILED",
     confirmed_ok="+EVT:SEND CONFIRMED OK",
     confirmed_failed="+EVT:SEND CONFIRMED FAILED",
+    no_band=("AT_DUTYCYCLE_RESTRICTED",),
+    unknown="AT_ERROR",
+    answers_by_itself=False,
     reception=("+EVT:RX_{window}, RSSI {rssi}, SNR {snr}", "+EVT:{port}:{data}"),
     named_values=False,
     blank_before_ok=True,
@@ -82,7 +116,7 @@ class VirtualRak3172(SerialModule):
         self._auto_join, self._interval, self._tries = 0, 8, 0
         self._tries_left = 0
         self._joining = False
-        self._plain: dict[str, str] = {"CLASS": "A", "NJM": "1", "MASK": "0001", "LPM": "0", "PNM": "1", "DEBUG": "0"}
+        self._plain = dict(_FACTORY)
         self.device.set_app_key(bytes(16))
         self.device.retries = 0
 
@@ -158,9 +192,15 @@ class VirtualRak3172(SerialModule):
         self._ok()
 
     def _restore(self) -> None:
+        self._factory_settings()
+        self._ok()
+
+    def _factory_settings(self) -> None:
         self.device.set_app_key(bytes(16))
         self.device.dev_eui, self.device.join_eui = self._burnt_in, 0
-        self._ok()
+        self.device.adr, self.device.rate, self.device.retries = False, 0, 0
+        self._confirmed, self._auto_join = False, 0
+        self._plain = dict(_FACTORY)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -170,7 +210,8 @@ class VirtualRak3172(SerialModule):
             raise Bad("AT_ERROR")
         value = self._values().get(name) or self._plain.get(name)
         if value is None:
-            raise Bad("AT_ERROR")
+            raise Bad(self.firmware.unknown)
+        self._check_mode(name)
         self._say(f"AT+{name}={value}" if self.firmware.named_values else value)
         self._ok()
 
@@ -237,24 +278,25 @@ class VirtualRak3172(SerialModule):
         if name in ("APPSKEY", "NWKSKEY", "DEVADDR"):
             hex_bytes(value, 4 if name == "DEVADDR" else 16)
         elif name in handlers:
-            if not self._lorawan and name in ("JOIN", "SEND", "LPSEND"):
-                raise Bad("AT_ERROR")
+            self._check_mode(name)
             handlers[name](value)
             if name == "NWM":
                 return
         elif name in self._plain:
+            self._check_mode(name)
             self._plain[name] = value
         else:
-            raise Bad("AT_ERROR")
+            raise Bad(self.firmware.unknown)
         self._ok()
 
+    def _check_mode(self, name: str) -> None:
+        if not self._lorawan and name in _LORAWAN_ONLY:
+            raise Bad("AT_MODE_NO_SUPPORT")
+
     def _set_mode(self, value: str) -> None:
-        wanted = _flag(value)
-        changed = wanted != self._lorawan
-        self._lorawan = wanted
-        self._ok()
-        if changed:
-            self.crash()
+        # It starts anew whatever the mode was, and before it could answer.
+        self._lorawan = _flag(value)
+        self.crash()
 
     def _set_band(self, value: str) -> None:
         number = _number(value, 0, 12)
@@ -333,8 +375,22 @@ class VirtualRak3172(SerialModule):
         try:
             self.device.send(data, port, confirmed=confirmed)
         except Refused as refused:
-            answers = {"not_joined": "AT_NO_NETWORK_JOINED", "busy": "AT_BUSY_ERROR", "length": self.firmware.too_long}
-            raise Bad(answers.get(refused.cause, "AT_DUTYCYCLE_RESTRICTED")) from refused
+            self._refuse(refused)
+
+    def _refuse(self, refused: Refused) -> None:
+        if refused.cause == "length":
+            self._send_nothing()  # takes MAC commands along, which may have been what left no room
+            raise Bad("AT_PARAM_ERROR") from refused
+        if refused.cause in ("not_joined", "busy"):
+            raise Bad({"not_joined": "AT_NO_NETWORK_JOINED", "busy": "AT_BUSY_ERROR"}[refused.cause]) from refused
+        *before, last = self.firmware.no_band
+        for line in before:
+            self._say(line.format(milliseconds=round(refused.wait * 1000)))
+        raise Bad(last) from refused
+
+    def _send_nothing(self) -> None:
+        with contextlib.suppress(Refused):
+            self.device.send(b"", 2)
 
     def _sent(self) -> None:
         """Nothing is said before the windows are over."""
@@ -345,12 +401,15 @@ class VirtualRak3172(SerialModule):
             return
         if finished.confirmed:
             self._last_confirmed_ok = finished.ok
-            spelling = self.firmware.confirmed_ok if finished.ok else self.firmware.confirmed_failed
-            self._say(spelling.format(attempts=finished.attempts))
-        else:
-            self._say("+EVT:TX_DONE")
-        if finished.downlink is not None:
-            self._downlink(finished.downlink)
+            self._say(self.firmware.confirmed_ok if finished.ok else self.firmware.confirmed_failed)
+        elif self.firmware.tx_done:
+            self._say(self.firmware.tx_done)
+        downlink = finished.downlink
+        if downlink is None:
+            return
+        self._downlink(downlink)
+        if self.firmware.answers_by_itself and (downlink.pending or self.device.owes_ack):
+            self._send_nothing()
 
     def _joined(self, ok: bool) -> None:
         self._tries_left -= 1

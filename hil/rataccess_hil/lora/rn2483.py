@@ -81,6 +81,9 @@ class VirtualRn2483(SerialModule):
         device.adr = saved.get("adr", False)
         self._personal = dict(saved.get("personal", {}))
 
+    def _factory_settings(self) -> None:
+        self._saved.clear()
+
     def _execute(self, line: str) -> None:
         words = line.strip("\r\n").split(" ")
         table: dict[str, Callable[[list[str]], str | None]] = {
@@ -106,7 +109,7 @@ class VirtualRn2483(SerialModule):
                 self.crash()
                 return None
             case ["factoryRESET"]:
-                self._saved.clear()
+                self._factory_settings()
                 self.crash()
                 return None
             case ["sleep", time] if 100 <= int(time) <= 4294967296:
@@ -275,7 +278,7 @@ class VirtualRn2483(SerialModule):
             link_check=bool(self._link_check),
             rejoin_needed=self.counters_used_up,
         )
-        return flags.spelt(wide=self.firmware.wide_status)
+        return flags.spelt(self.firmware)
 
     def _mac_save(self, words: list[str]) -> str:
         device = self.device

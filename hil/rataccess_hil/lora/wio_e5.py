@@ -244,7 +244,8 @@ class VirtualWioE5(SerialModule):
         name, _, argument = (value or "").upper().partition(",")
         session = self.device.session
         if name == "LEN":
-            self._say(f"+LW: LEN, {self.device.limit}" if self._comma else f"+LW: LEN {self.device.limit}")
+            limit = max(0, self.device.limit)
+            self._say(f"+LW: LEN, {limit}" if self._comma else f"+LW: LEN {limit}")
         elif name == "ULDL":
             up, down = (session.up, max(0, session.down)) if session else (0, 0)
             self._say(f"+LW: ULDL, {up}, {down}")
@@ -294,10 +295,14 @@ class VirtualWioE5(SerialModule):
 
     def _factory(self, value: str | None) -> None:
         self._say("+FDEFAULT: OK")
+        self._factory_settings()
+        self.crash()
+
+    def _factory_settings(self) -> None:
         self.device.dev_eui, self.device.join_eui = self._burnt_in, 0
         self.device.set_app_key(b"")
+        self.device.adr, self.device.rate, self.device.retries = False, 0, 3
         self._mode, self._scheme, self._port_number = "LWABP", "EU868", 8
-        self.crash()
 
     # --- joining and sending ------------------------------------------------------------------------------------------
 
@@ -335,6 +340,8 @@ class VirtualWioE5(SerialModule):
             self.device.requests += bytes([mac_commands.LINK_CHECK])
             self._link_check = False
         try:
+            if len(data) > max(0, self.device.limit) and self.device.session is not None:
+                raise Refused("length", limit=max(0, self.device.limit))
             self.device.send(data, self._port_number, confirmed=confirmed)
         except Refused as refused:
             return self._refused(name, refused)

@@ -155,7 +155,7 @@ class ModuleTransportRig(TransportRig):
     async def received(self) -> Packet:
         while True:
             uplink = await self.world.heard.get()
-            if uplink.port in PORTS:
+            if uplink.port in PORTS and uplink.data:
                 return Packet(uplink.data, PORTS[uplink.port])
 
     async def answer(self, packet: Packet) -> None:

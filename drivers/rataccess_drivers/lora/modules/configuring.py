@@ -62,7 +62,7 @@ class Configuration:
         self._context = context
         self._restart = restart
         self._mark_key = f"driver/{context.name}/keyed"
-        self._join_eui = ""
+        self._rekey = False
         self.changed = False
         """Whether anything was written since the module last kept its settings."""
         self.renewed = False
@@ -120,8 +120,8 @@ class Configuration:
             return
         log.info("%s: %s is %s and is set to %s", self._name, setting.name, found or "not known", word)
         await self._write(setting, word)
-        if setting.name in ("mode", "region"):
-            self.key_failed()  # some forget their keys with it
+        # Some forget their keys with mode and region; and what is not as it was set has perhaps been reset altogether.
+        self._rekey = self._rekey or (found is not None and setting.name != "data_rate")
         if setting.restarts:
             await self._restart(f"{setting.name} was set")
             again = None if setting.ask is None else await self._module.ask(setting.ask)
@@ -218,10 +218,10 @@ class Configuration:
         key = self._key()
         if key is None:
             return False
-        if not always and self._context.memory.get(self._mark_key) == self._mark(key):
+        if not always and not self._rekey and self._context.memory.get(self._mark_key) == self._mark(key):
             return False
         await self._module.obey(self._profile.key(key))
-        self.changed = True
+        self.changed, self._rekey = True, False
         await self._keep()
         return True
 

@@ -32,6 +32,8 @@ from rataccess_drivers.lora.modules.session import ModuleSession
 
 RESPONSE_TIME = 3.0
 """Usual seconds from an uplink to what the network answers to it: RX1 after 1 s, RX2 after 2 (RP002 table 4)."""
+OWN_UPLINK = 8.0
+"""Seconds for an empty uplink, with RX1 5 s after it as some networks have it."""
 
 
 class ModuleDriver(ModuleSession):
@@ -49,6 +51,7 @@ class ModuleDriver(ModuleSession):
         self._sending = asyncio.Lock()
         self._confirmed = options.confirmed is Confirmed.ALWAYS
         self._repeats = self.profile.transmissions
+        self._unasked = asyncio.Event()
         self._crowded = False  # MAC commands left no room for an uplink that should have fitted
         self._data_rate = max(self.region.data_rates) if options.data_rate is None else options.data_rate
         self._uplinks = 0
@@ -187,6 +190,7 @@ class ModuleDriver(ModuleSession):
 
     async def _refuse(self, refusal: Event, size: int) -> None:
         """Raise what the module's words mean; nothing was sent."""
+        self._unasked.clear()
         if refusal.why in (Why.NOT_JOINED, Why.COUNTER, Why.MODE):
             self._rejoin = self._rejoin or refusal.why is Why.COUNTER
             self._stale = self._stale or refusal.why is not Why.COUNTER  # it has probably started anew, unheard
@@ -194,6 +198,7 @@ class ModuleDriver(ModuleSession):
         elif refusal.why in (Why.LENGTH, Why.PARAMETER, Why.RATE):
             with contextlib.suppress(DriverError):
                 await self._learn_limits()
+                await self._own_uplink()
         if refusal.limit:
             self._change_hints(mtu=refusal.limit)
         spent = self._hints.tariff.units(size)
@@ -271,11 +276,19 @@ class ModuleDriver(ModuleSession):
 
     def _heard(self, event: Event) -> None:
         super()._heard(event)
-        # The module has sent an empty uplink of its own.
-        if event.kind is Kind.SENT and self.profile.sends_by_itself and self._port is not None and not self._port.asked:
+        port = self._port
+        if event.kind is Kind.SENT and self.profile.sends_by_itself and port is not None and not port.asked:
             once = self._hints.tariff.units(0)
             self._account.spend(once)
             self._charges.charge(once)
+            self._unasked.set()
+
+    async def _own_uplink(self) -> None:
+        """Let the module send what it sends by itself when it refuses an uplink that is too long: it takes nothing else."""
+        if self.profile.sends_by_itself:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OWN_UPLINK):
+                    await self._unasked.wait()
 
     async def _fetch_pending(self) -> None:
         """Empty uplinks while the network holds more than it has sent, or one to take MAC commands along."""
