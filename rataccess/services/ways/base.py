@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 
 from rataccess.clock import Clock
-from rataccess.errors import ConfigurationError, WayBroken
+from rataccess.errors import ConfigurationError, StoreError, WayBroken
 from rataccess.link.backoff import exponential
 from rataccess.objects import Service
 from rataccess.services.airway import Airway
@@ -31,6 +32,8 @@ not be kept now, and should come again."""
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a way that broke is begun again; doubled each time."""
+STANDS_BY = 10.0
+"""Seconds, on average, between two looks whether a port has become free that another process of the service had."""
 QUIET = 60.0
 """Seconds between two log lines of the same text that something from outside can cause: strangers fill no disk."""
 LASTED = 60.0
@@ -51,6 +54,8 @@ class Surroundings:
     """A handle on the store, for a way of a name that keeps something."""
     environ: Mapping[str, str]
     random: Random
+    shared: bool = False
+    """Whether several processes of the service share its store: a port is one's, and another takes it where that ends."""
 
 
 class WayIn(ABC):
@@ -61,7 +66,7 @@ class WayIn(ABC):
         self._around = around
         self._task: asyncio.Task[None] | None = None
         self.state = "closed"
-        """`open`, `trying again` or `closed`."""
+        """`open`, `standing by`, `trying again` or `closed`."""
         self.last_error: str | None = None
         self._warned: dict[str, float] = {}
 
@@ -69,17 +74,28 @@ class WayIn(ABC):
         return f"<{type(self).__name__} {self.name} {self.state}>"
 
     async def start(self, heard: Heard) -> None:
-        """Listen, and go on until `aclose`, whatever breaks.  Raises `ConfigurationError` where an address cannot be had."""
+        """Listen, and go on until `aclose`, whatever breaks.  Raises `ConfigurationError` where an address cannot be had;
+        one that another process of the service may have is waited for."""
         self._heard = heard
         try:
             await self._open()
         except BaseException as error:
             await self._close()
-            if type(error) is ConfigurationError:
+            if self._stands_by(error):
+                self.state = "standing by"
+                logger.info("way %s stands by: %s", self.name, error)
+            elif type(error) is ConfigurationError:
                 raise ConfigurationError(f"way {self.name}: {error}") from error
-            raise
-        self.state = "open"
+            else:
+                raise
+        else:
+            self.state = "open"
         self._task = asyncio.create_task(self._keep(), name=f"way {self.name}")
+
+    def _stands_by(self, error: BaseException | None) -> bool:
+        """Whether another process of the service does its work, as far as can be told."""
+        cause = None if error is None else error.__cause__
+        return self._around.shared and isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
 
     @abstractmethod
     def send(self, airway: Airway, data: bytes) -> None:
@@ -135,16 +151,20 @@ class WayIn(ABC):
     # --- running ------------------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        loop, failures = asyncio.get_running_loop(), 0
+        loop, failures, opened = asyncio.get_running_loop(), 0, self.state == "open"
         while True:
             begun = loop.time()
             try:
-                if failures:
+                if not opened:
                     await self._close()
                     await self._open()
-                self.state = "open"
+                self.state, opened = "open", False
                 await self._run()
-            except (WayBroken, ConfigurationError) as error:
+            except (WayBroken, ConfigurationError, StoreError) as error:
+                if self._stands_by(error):
+                    self.state = "standing by"
+                    await asyncio.sleep(STANDS_BY * (0.5 + self._around.random.random()))
+                    continue
                 self.last_error = str(error)
             except Exception as error:  # noqa: BLE001 (a defect of one way is not the end of the service)
                 self.last_error = f"a defect: {type(error).__name__}"

@@ -54,6 +54,8 @@ class SemtechWay(WayForBoth):
         self._writing = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
         self._keys_seen = float("-inf")
+        self._restored = False
+        """Whether what was kept is known: before that nothing is taken, or a nonce might be twice."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -64,11 +66,13 @@ class SemtechWay(WayForBoth):
 
     async def _open(self) -> None:
         await super()._open()
-        if self._store is None:
-            self._store = self._around.store(self.name)
-            await self._restore(self._store)
         self._socket = UdpSocket(self._take, self._met)
         await self._socket.listening(self._settings.host, self._settings.port)
+        if self._store is None or self._around.shared:  # then another process may have gone on since
+            self._restored = False
+            self._store = self._store or self._around.store(self.name)
+            await self._restore(self._store)
+            self._restored = True
         logger.info("way %s listens on %s port %d (UDP)", self.name, self._settings.host, self._settings.port)
         if not (self._settings.allowed or self._settings.gateways) and not is_loopback(self._settings.host):
             logger.warning(
@@ -170,6 +174,8 @@ class SemtechWay(WayForBoth):
     def _take(self, datagram: bytes, address: Any) -> None:
         if host_of(address) not in self._allowed:
             self._count("datagrams from addresses that are not allowed")
+            return
+        if not self._restored:
             return
         try:
             packet = forwarder.decode(datagram)
