@@ -33,13 +33,7 @@ from rataccess.driver import Bearer, Driver
 from rataccess.errors import Closed, ConfigurationError, NotNow, PacketTooLarge, ServiceRefused, TransportBroken
 from rataccess.objects import Service
 from rataccess.transport import Downlink, Endpoint, Handover, Hints, Packet, Transport
-
-IP_HEADERS = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}
-"""IP and UDP headers, bytes (RFC 791, RFC 8200, RFC 768), without options."""
-
-# linux/in.h, linux/in6.h; Python's socket module does not name them.  Level, "discover" option, "mtu" option.
-_PATH_MTU = {socket.AF_INET: (socket.IPPROTO_IP, 10, 14), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 24)}
-_PMTUDISC_DO = 2  # never fragment; EMSGSIZE instead
+from rataccess_transports.udp_sockets import IP_HEADERS, connected, path_mtu
 
 RESPONSE_TIMES = {"ethernet": 0.1, "wifi": 0.2, "nr": 0.2, "lte": 0.3, "cellular": 0.5, "lte-m": 1.0, "nb-iot": 3.0}
 """Usual seconds from request to answer, to start with; the exchange measures the real ones."""
@@ -50,8 +44,6 @@ _REFUSALS = frozenset(
 )
 _FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
 
-RESOLVE_LIMIT = 10.0
-"""Seconds for a host name: two tries of a resolver's usual 5 s (resolv.conf(5))."""
 WRITE_PATIENCE = 0.5
 """Seconds to wait for room in the send buffer: at 64 kbit/s that is some four full packets."""
 WAITING_PACKETS = 256
@@ -124,7 +116,7 @@ class UdpTransport(Transport):
             return
         try:
             for service, endpoint in self._endpoints.items():
-                self._sockets[service] = await self._connect(endpoint)
+                self._sockets[service] = await connected(self._bearer, endpoint)
         except BaseException:
             self._close_sockets()
             raise
@@ -179,63 +171,6 @@ class UdpTransport(Transport):
             self._end(Closed("the UDP transport is closed"))
 
     # --- opening ------------------------------------------------------------------------------------------------------
-
-    async def _connect(self, endpoint: Endpoint) -> socket.socket:
-        """A socket connected to the first of the endpoint's addresses to which this interface has a route."""
-        failure: OSError | None = None
-        for family, address in await self._addresses(endpoint):
-            try:
-                return self._socket_to(family, address)
-            except OSError as error:
-                failure = error
-        where = f" over {self._bearer.interface}" if self._bearer.interface else ""
-        why = failure.strerror if failure else f"it has no address of a kind that {self._bearer.addresses} can reach"
-        raise TransportBroken(f"cannot reach {endpoint.host} port {endpoint.port}{where}: {why}") from failure
-
-    async def _addresses(self, endpoint: Endpoint) -> list[tuple[socket.AddressFamily, Any]]:
-        try:
-            try:  # an address needs no resolver, and so no thread
-                found = socket.getaddrinfo(
-                    endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-                )
-            except socket.gaierror:
-                async with asyncio.timeout(RESOLVE_LIMIT):
-                    loop = asyncio.get_running_loop()
-                    found = list(await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM))
-        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError; UnicodeError: no host name at all
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise TransportBroken(f"cannot resolve the host name {endpoint.host!r}: {why}") from error
-        usable = self._families()
-        return [(socket.AddressFamily(family), address) for family, _, _, _, address in found if family in usable]
-
-    def _families(self) -> set[int]:
-        addresses = self._bearer.addresses
-        families = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses}
-        return {int(family) for family in families or IP_HEADERS}
-
-    def _socket_to(self, family: socket.AddressFamily, address: Any) -> socket.socket:
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._bind_to_interface(sock)
-            level, discover, _ = _PATH_MTU[family]
-            sock.setsockopt(level, discover, _PMTUDISC_DO)
-            sock.connect(address)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def _bind_to_interface(self, sock: socket.socket) -> None:
-        name = self._bearer.interface
-        if name is None:
-            return
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
-        except PermissionError as error:
-            raise TransportBroken(
-                f"binding a socket to {name} is not permitted: kernels before 5.7 need the capability CAP_NET_RAW "
-                "(systemd: AmbientCapabilities=CAP_NET_RAW)"
-            ) from error
 
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -309,8 +244,7 @@ class UdpTransport(Transport):
     def _lower_mtu(self, service: Service) -> None:
         """Take over what the kernel has learned of the path (IP_MTU of a connected socket)."""
         sock = self._sockets[service]
-        level, _, mtu = _PATH_MTU[sock.family]
-        found = sock.getsockopt(level, mtu) - self._headers[service]
+        found = path_mtu(sock) - self._headers[service]
         self.set_hints(mtu=max(0, min(self._hints.mtu, found)))
 
     # --- receiving ----------------------------------------------------------------------------------------------------
