@@ -308,3 +308,35 @@ def test_withdrawn_messages_are_forgotten() -> None:
     assert not sender.idle
     sender.withdraw(second)
     assert sender.idle
+
+
+def when_it_sends(end: Endpoint, now: float) -> tuple[Send, float]:
+    while not isinstance(action := end.next(now), Send):
+        assert isinstance(action, Listen)
+        assert action.until is not None
+        now = action.until
+    return action, now
+
+
+@given(st.integers(0, 10_000), st.integers(7, 12))
+def test_an_acknowledgement_of_the_last_attempt_is_waited_for(seed: int, factor: int) -> None:
+    """A hub may pause before it acknowledges a copy; that must not cost a message its last chance."""
+    modulation, now, answered = Modulation(factor), 0.0, 0.0
+    end = Endpoint(NET, modulation, from_hub=False, address=1, always=False, attempts=2, chance=random.Random(seed))
+    center = Hub(NET, modulation, chance=random.Random(seed + 1))
+    end.submit(b"x", 0.0)
+    acknowledgement = b""
+    for _ in range(2):  # the acknowledgement of the first is lost
+        sent, now = when_it_sends(end, now)
+        now += modulation.time_on_air(len(sent.data))
+        end.sent(now)
+        center.heard(sent.data, now)
+        answer, begins = when_it_sends(center, now)
+        acknowledgement, answered = answer.data, begins + modulation.time_on_air(len(answer.data))
+        center.sent(answered)
+    waiting = end.next(now)
+    assert isinstance(waiting, Listen)
+    assert waiting.until is not None
+    assert waiting.until >= answered
+    end.heard(acknowledgement, answered)
+    assert [type(event) for event in end.take_events()] == [Accepted]

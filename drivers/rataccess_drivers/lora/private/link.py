@@ -216,7 +216,7 @@ class Endpoint:
         elif hand is not None and hand is self._current:
             hand.tries += 1
             hand.looks = 0
-            hand.waiting_until = now + self.answer_time
+            hand.waiting_until = now + self.answer_time + (0.0 if self._hub or hand.tries == 1 else self._notice)
 
     def busy(self, now: float) -> None:
         """The channel was in use."""
@@ -327,7 +327,12 @@ class Endpoint:
         """Seconds before an acknowledgement that was sent before, at random: two hubs in one network would answer at the
         same time for ever, and a node hears neither.  Enough for the later one to notice the other's preamble.
         """
-        return self._chance.uniform(0.0, TURNAROUND + 8 * self._modulation.symbol_time - _LATE)
+        return self._chance.uniform(0.0, TURNAROUND - _LATE + self._notice)
+
+    @property
+    def _notice(self) -> float:
+        """Seconds in which another's preamble is noticed."""
+        return 8 * self._modulation.symbol_time
 
     def _new(self, frame: Frame, peer: Peer) -> bool:
         """Deliver a message that was not delivered before; whether it is to be acknowledged."""
