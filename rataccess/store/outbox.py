@@ -7,12 +7,13 @@ waits or calls back.  `begin` and `rollback` bracket the state in memory as the 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from rataccess.config.model import StoreSettings, WhenFull
-from rataccess.errors import ObjectError, StoreFull
-from rataccess.objects import MAX_OBJECT_BYTES, ReceiptState, Service, Urgency
+from rataccess.config.model import StoreSettings
+from rataccess.errors import ObjectError
+from rataccess.objects import MAX_OBJECT_BYTES, ReceiptState, Service
 from rataccess.store.records import Accepted, NewRecord
+from rataccess.store.room import Newcomer, victims
 from rataccess.store.schema import (
     CLASSES,
     HANDED,
@@ -25,7 +26,7 @@ from rataccess.store.schema import (
     number_of,
     runs,
 )
-from rataccess.store.totals import COUNTED, SHARE, Totals, droppable, lacking
+from rataccess.store.totals import COUNTED, SHARE, Totals
 from rataccess.wire import RESERVED_QUEUES
 
 Settled = tuple[Service, list[int], ReceiptState]
@@ -230,8 +231,8 @@ class Outbox:
         replaced = self._replaced_by(service, new.replaces) if new.replaces is not None else {}
         for key, length in replaced.items():
             room.add(key >> NUMBER_BITS, -1, -length)
-        victims = self._victims(room, service, new.urgency, size, replaced)
-        self._remove(victims, ReceiptState.DROPPED)
+        newcomer = Newcomer(service, new.urgency, size)
+        self._remove(victims(self._connection, self._settings, room, newcomer, replaced), ReceiptState.DROPPED)
         return list(replaced)
 
     def _replaced_by(self, service: int, replaces: str) -> dict[int, int]:
@@ -241,60 +242,6 @@ class Outbox:
             (replaces, low, key_of(service << 3 | HANDED, 0)),
         )
         return dict(found.fetchall())
-
-    def _victims(self, room: Totals, service: int, urgency: Urgency, size: int, spare: Mapping[int, int]) -> list[int]:
-        """The keys to drop until nothing is lacking in `room` (which is used up); raises `StoreFull` where that fails."""
-        settings, victims = self._settings, list[int]()
-        sources: dict[int, Iterator[tuple[int, int]]] = {}
-        if any(lacking(room, settings, service, urgency, size)) and not self._can_fit(room, service, urgency, size):
-            raise StoreFull(self._full_text(room, service, urgency, size))
-        while (lack := next(lacking(room, settings, service, urgency, size), None)) is not None:
-            for victim_service in self._donors(room, service, own=lack[1], count=lack[0]):
-                if victim_service not in sources:
-                    sources[victim_service] = self._oldest(victim_service, urgency)
-                victim = next((found for found in sources[victim_service] if found[0] not in spare), None)
-                if victim is not None:
-                    break
-            else:
-                raise StoreFull(self._full_text(room, service, urgency, size))
-            room.add(victim[0] >> NUMBER_BITS, -1, -victim[1])
-            victims.append(victim[0])
-        return victims
-
-    def _can_fit(self, room: Totals, service: int, urgency: int, size: int) -> bool:
-        if self._settings.when_full is WhenFull.REFUSE:
-            return False
-        emptied = room.copy()
-        for class_ in range(CLASSES):
-            if droppable(class_, urgency):
-                emptied.add(class_, -emptied.records[class_], -emptied.sizes[class_])
-        return not any(lacking(emptied, self._settings, service, urgency, size))
-
-    @staticmethod
-    def _donors(room: Totals, service: int, *, own: bool, count: str) -> list[int]:
-        """The services to drop from, in order: the newcomer's own where its share is used up, else who uses more."""
-        if own:
-            return [service]
-        counts = room.records if count == "max_records" else room.sizes
-        used = [sum(counts[:8]), sum(counts[8:])]
-        other = 1 - service
-        return [other, service] if used[other] > used[service] else [service, other]
-
-    def _oldest(self, service: int, urgency: int) -> Iterator[tuple[int, int]]:
-        """Keys and sizes that may be dropped for `urgency`: the least urgent first, and of those the oldest."""
-        for class_ in range(service << 3, (service << 3) + urgency + 1):
-            yield from self._connection.execute(
-                "SELECT key, length(body) FROM outbox WHERE key > ? AND key < ? ORDER BY key",
-                (key_of(class_, 0), key_of(class_ + 1, 0)),
-            )
-
-    def _full_text(self, room: Totals, service: int, urgency: int, size: int) -> str:
-        name = next(lacking(room, self._settings, service, urgency, size))[0]
-        return (
-            f"the outbox holds {sum(room.records)} records of {sum(room.sizes)} bytes; {size} more would break "
-            f"store.{name} = {getattr(self._settings, name)} (a part of it is kept for the other service and for urgent "
-            "records); try again when some were delivered"
-        )
 
     # --- removing and moving ------------------------------------------------------------------------------------------
 
