@@ -363,6 +363,22 @@ async def test_rejoin_keeps_the_session_until_somebody_answers() -> None:
         assert await arrived(field) == [b"x", b"still there", b"new session"]
 
 
+async def test_a_session_is_kept_where_no_join_is_possible_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    async with attached() as (field, driver):
+        (key,) = [each for each in field.memory._values if "/join/" in each]
+        field.memory.put(key, b"\xff\xff")
+        await driver.aclose()
+        await driver.open()
+        await driver.attach()
+        (rejoin,) = [each for each in driver.recoveries if each.name == "rejoin"]
+        await rejoin.run()
+        await driver.attach()
+        assert "keeps its session" in caplog.text
+        await driver.send_message(RadioMessage(b"x", 2))
+        assert await arrived(field) == [b"x"]
+        assert field.device.joins == 1
+
+
 async def test_a_network_that_does_not_count_its_join_accepts_is_told_of() -> None:
     async with in_the_field() as field:
         field.device.join_nonce = 500

@@ -170,7 +170,22 @@ def test_lost_dev_nonces_are_not_begun_anew() -> None:
     memory = Forgetful()
     memory.put("join", b"\xff\xff")
     with pytest.raises(KeyStoreError, match="DevNonces"):
-        Joining(memory, "join", Random(1), 0.0)
+        Joining(memory, "join", Random(1), 0.0).take(0.0, 0.1)
+    assert memory.get("join") == b"\xff\xff", "for whoever wants to look"
+
+
+def test_a_session_outlives_lost_dev_nonces() -> None:
+    """It needs none; without one there is nothing to live on."""
+    bench = joined()
+    (key,) = [each for each in bench.memory._values if "/join/" in each]
+    bench.memory.put(key, b"\xff\xff")
+    bench.restart()
+    assert bench.send(b"x", lambda _: bench.network.downlink(b"down", 2)).heard
+    with pytest.raises(KeyStoreError, match="DevNonces"):
+        bench.mac.join(bench.clock.now)
+    bench.mac.forget_session()
+    with pytest.raises(KeyStoreError, match="DevNonces"):
+        bench.restart()
 
 
 # --- sessions outlive processes ---------------------------------------------------------------------------------------

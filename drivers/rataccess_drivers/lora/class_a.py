@@ -31,10 +31,12 @@ from rataccess.errors import (
     AttachFailed,
     Closed,
     DriverError,
+    KeyStoreError,
     NotNow,
     PacketTooLarge,
     PortLost,
     RataccessError,
+    SequenceExhausted,
     StoreError,
     TransportBroken,
 )
@@ -157,6 +159,11 @@ class LoRaWanChipDriver(Driver):
             if self._keeps_session(mac):
                 return
             raise AttachFailed(error.reason, error.retry_after) from error
+        except (KeyStoreError, SequenceExhausted) as error:
+            if not self._keeps_session(mac):
+                raise
+            log.warning("%s cannot join anew, and keeps its session: %s", self._name, error)
+            return
         if done.joined:
             self._rejoin, self._ask_time_at = False, self._now()
             log.info("%s has joined: %r", self._name, mac.session)

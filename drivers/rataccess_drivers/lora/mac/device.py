@@ -48,7 +48,7 @@ class Mac:
     ) -> None:
         """`prefix` of everything it keeps in `memory`, such as `driver/field`; `now` of the caller's clock.
 
-        Raises `KeyStoreError` where it is unknown which DevNonces were used.
+        Raises `KeyStoreError` where it is unknown which DevNonces were used, and there is no session without which to live.
         """
         self.settings = settings
         self._region = settings.region
@@ -58,6 +58,8 @@ class Mac:
         self._joining = Joining(memory, f"{prefix}/join/{settings.device.hex()}", random, now)
         self._hopper = Hopper(settings.region, airtime, random)
         self._session = self._file.read()
+        if self._session is None:
+            self._joining.check()
         self._next_fcnt = self._session.fcnt_up_limit if self._session else 0
         quiet = self._session.quiet if self._session and self._session.max_dcycle else 0.0
         self._quiet_until = now + quiet
@@ -166,10 +168,11 @@ class Mac:
     def join(self, now: float) -> Transmit:
         """Ask to join, also where there is a session: that lives on until the network has answered.
 
-        Raises `NotNow` (join back-off, duty cycle), `SequenceExhausted` (no DevNonce left) or `StoreError`; nothing has
-        changed then.
+        Raises `NotNow` (join back-off, duty cycle), `SequenceExhausted` (no DevNonce left), `KeyStoreError` (it is unknown
+        which were used) or `StoreError`; nothing has changed then.
         """
         self._idle()
+        self._joining.check()
         settings = self.settings
         channels, dr = join_channels(self._region, settings, self._joining.attempts)
         seconds = self._region.data_rates[dr].time_on_air(JOIN_REQUEST_SIZE)

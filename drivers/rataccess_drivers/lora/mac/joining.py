@@ -45,7 +45,8 @@ class Joining:
     """Requests to join, of one device."""
 
     def __init__(self, memory: Memory, key: str, random: Random, now: float) -> None:
-        """`key` is the memory's, and no other device's.  Raises `KeyStoreError` where what is kept cannot be read."""
+        """`key` is the memory's, and no other device's."""
+        self._lost: KeyStoreError | None = None
         self._memory = memory
         self._key = key
         self._random = random
@@ -55,6 +56,11 @@ class Joining:
         if self._state.attempts:  # a restart is no fresh start
             self._elapsed_at = now
             self._not_before = now + self._spacing()
+
+    def check(self) -> None:
+        """Raises `KeyStoreError` where what is kept cannot be read: beginning anew would use DevNonces twice."""
+        if self._lost is not None:
+            raise KeyStoreError(*self._lost.args) from self._lost.__cause__
 
     @property
     def attempts(self) -> int:
@@ -77,8 +83,10 @@ class Joining:
     def take(self, now: float, airtime: float) -> int:
         """The DevNonce of a request that is sent now, which nothing but this call gives.
 
-        On disk when it returns.  Raises `SequenceExhausted` where all 65,536 are used up, or what the memory raises.
+        On disk when it returns.  Raises `SequenceExhausted` where all 65,536 are used up, what the memory raises, or as
+        `check`.
         """
+        self.check()
         state, elapsed = self._state, self._elapsed(now)
         nonce = state.next_dev_nonce
         if nonce > LAST_DEV_NONCE:
@@ -125,11 +133,13 @@ class Joining:
             return JoinState()
         try:
             return msgspec.msgpack.decode(data, type=JoinState)
-        except msgspec.MsgspecError as error:  # beginning anew would use DevNonces twice
-            raise KeyStoreError(
+        except msgspec.MsgspecError as error:
+            self._lost = KeyStoreError(
                 f"the store holds nonsense under {self._key!r}: which DevNonces were used is lost; give the device another "
                 "JoinEUI or another AppKey, here and at the network"
-            ) from error
+            )
+            self._lost.__cause__ = error
+            return JoinState()
 
 
 def _period(elapsed: float) -> tuple[float, float, float]:
