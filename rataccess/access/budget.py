@@ -6,14 +6,20 @@ than what was spent: units are taken in slices, each slice on disk before its fi
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 from rataccess.clock import Clock
 from rataccess.config import BudgetSettings
+from rataccess.errors import RataccessError
 from rataccess.objects import Memory
 
-_FORM = struct.Struct(">qQQ")  # period index, units taken in it, units taken while nobody knew which period it was
-_FORM_BEFORE = struct.Struct(">qQ")
+_FORM = struct.Struct(">qQQq")
+"""Period index, units taken in it, units taken while nobody knew which period it was, and since when (wall seconds) the
+clock has told an earlier period, or 0."""
+_FORMS_BEFORE = {struct.calcsize(form): struct.Struct(form) for form in (">qQ", ">qQQ")}
+JUMP = 60.0
+"""Seconds by which the wall clock may drift away from the monotonic one between two looks; more, and it was set."""
 TELLING = 0.02
 """Share of a period after which its rate of spending says something."""
 
@@ -21,9 +27,15 @@ TELLING = 0.02
 class Budget:
     """At most `settings.limit` units in each period; periods are counted from 1970 in wall time.
 
-    A wall clock that jumps back does not refill the budget: the latest period seen stays the current one.  What was spent
-    before the time was known counts for the period that it turns out to be.  While it stays unknown, each stretch of a
-    period's length holds what was spent in the stretch before against its own: no period, whenever it began, has more.
+    No wall clock is believed that nothing but itself speaks for:
+
+    - What was spent before the time was known counts for the period that it turns out to be.  While it stays unknown, each
+      stretch of a period's length holds what was spent in the stretch before against its own: no period, whenever it
+      began, has more.
+    - One that is set forward while this runs (a Raspberry Pi starts with the time of its last shutdown, until NTP answers)
+      may have been behind: what this run has spent since the new period began counts for that too.
+    - One that is set back does not refill the budget: it counts as unknown.  Once it has gone on for as long as a period
+      lasts, restarts or not, or comes to the period again by itself, the clock before was the wrong one.
     """
 
     def __init__(self, name: str, settings: BudgetSettings, memory: Memory, clock: Clock) -> None:
@@ -33,15 +45,22 @@ class Budget:
         self._clock = clock
         self._slice = settings.slice
         self._period = self._taken = self._undated_taken = 0
-        kept = memory.get(self._key)
-        if kept and len(kept) == _FORM.size:
-            self._period, self._taken, self._undated_taken = _FORM.unpack(kept)
-        elif kept and len(kept) == _FORM_BEFORE.size:
-            self._period, self._taken = _FORM_BEFORE.unpack(kept)
+        self._behind_since = 0
+        kept = memory.get(self._key) or b""
+        if len(kept) == _FORM.size:
+            self._period, self._taken, self._undated_taken, self._behind_since = _FORM.unpack(kept)
+        elif form := _FORMS_BEFORE.get(len(kept)):
+            self._period, self._taken, *undated = form.unpack(kept)
+            self._undated_taken = sum(undated)
         self._spent, self._undated = self._taken, self._undated_taken
         self._stretch_at: float | None = None
         self._before = 0
         """What was spent before the stretch, of what counts."""
+        self._offset: float | None = None
+        """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
+        self._run = self._run_before = 0
+        """What this run has spent in this period, and in the one before."""
+        self._rolled_at = float("-inf")
 
     @property
     def left(self) -> int:
@@ -87,7 +106,11 @@ class Budget:
     def next_period_in(self) -> float:
         """Seconds until the budget is full again."""
         self._roll()
-        return max(0.0, (self._period + 1) * self._settings.period - self._clock.wall())
+        length, wall = self._settings.period, self._clock.wall()
+        if self._stretch_at is None:
+            return max(0.0, (self._period + 1) * length - wall)
+        left = length - (self._clock.monotonic() - self._stretch_at)
+        return max(0.0, min(left, self._behind_since + length - wall) if self._behind_since else left)
 
     def spend(self, billed: int) -> bool:
         """Take `billed` units; returns whether the budget had them.  They are on disk before this returns.
@@ -100,6 +123,7 @@ class Budget:
             self._book(billed)
         except BaseException:
             self._spent -= billed
+            self._run -= billed
             raise
         return True
 
@@ -107,6 +131,7 @@ class Budget:
         """What was taken in `period` was not sent after all; too late once the period is over."""
         if self.period == period:
             self._spent = max(0, self._spent - billed)
+            self._run = max(0, self._run - billed)
             self._before = min(self._before, self._spent)
 
     def charge(self, billed: int) -> None:
@@ -118,35 +143,82 @@ class Budget:
     def save(self) -> None:
         """Keep exactly what was spent, soon; the last thing to do before the program ends, or slices go unused."""
         if self._taken or self._undated_taken:
-            self._memory.put(self._key, _FORM.pack(self._period, self._spent, self._undated))
+            self._memory.put(self._key, _FORM.pack(self._period, self._spent, self._undated, self._behind_since))
             self._taken, self._undated_taken = self._spent, self._undated
 
     def _book(self, billed: int) -> None:
         self._spent += billed
-        if not self._clock.wall_known():
+        self._run += billed
+        dated = self._stretch_at is None
+        if not dated:
             self._undated += billed
         if self._spent > self._taken or self._undated > self._undated_taken:
             taken = self._spent + self._slice
-            undated = 0 if self._clock.wall_known() else self._undated + self._slice
-            self._memory.put_now(self._key, _FORM.pack(self._period, min(taken, 2**63), min(undated, 2**63)))
+            undated = 0 if dated else self._undated + self._slice
+            form = _FORM.pack(self._period, min(taken, 2**63), min(undated, 2**63), self._behind_since)
+            self._memory.put_now(self._key, form)
             self._taken, self._undated_taken = taken, undated
 
     def _roll(self) -> None:
-        if not self._clock.wall_known():
-            self._stretch()
+        """Find out which period it is."""
+        wall, known = self._clock.wall(), self._clock.wall_known()
+        offset = wall - self._clock.monotonic() if known else None
+        set_to = offset is not None and self._offset is not None and abs(offset - self._offset) > JUMP
+        self._offset = offset
+        period = int(wall // self._settings.period)
+        if not known or (period < self._period and not self._passed_behind(wall)):
+            self._stretch(period if known else None)
             return
-        self._stretch_at = None
-        period = int(self._clock.wall() // self._settings.period)
-        if period > self._period:
-            self._period, self._spent, self._taken = period, self._undated, 0
+        caught_up = self._caught_up and not set_to
+        behind, self._behind_since, self._stretch_at = self._behind_since, 0, None
+        if caught_up:
+            self._begin(period, 0)
+        elif period != self._period:
+            self._begin(period, self._counts_on(wall) if set_to else self._undated)
         self._undated = 0  # from now on they are like all others of this period
+        if behind or (set_to and self._taken < self._spent):
+            self._keep()
 
-    def _stretch(self) -> None:
-        """The time is unknown: once as long as a period has gone by, what was spent before that is of an earlier one."""
+    @property
+    def _caught_up(self) -> bool:
+        """Whether the clock, having told an earlier period for a while, has come by itself to the one that was kept:
+        then all that was spent was before this one."""
+        began = self._stretch_at if self._behind_since else None
+        return began is not None and self._clock.monotonic() - began > JUMP
+
+    def _begin(self, period: int, spent: int) -> None:
+        """Another period, of which so much is spent."""
+        self._run_before, self._run = (0, spent) if spent else (self._run, 0)
+        self._rolled_at = self._clock.monotonic()
+        self._period, self._spent, self._taken = period, spent, 0
+
+    def _counts_on(self, wall: float) -> int:
+        """The clock was set forward to `wall`: what this run spent since the period that it tells began."""
+        age = wall % self._settings.period
+        before = self._run_before if self._clock.monotonic() - self._rolled_at < age else 0
+        return max(self._undated, self._run) + before
+
+    def _passed_behind(self, wall: float) -> bool:
+        """Whether the clock has told an earlier period for as long as a period lasts."""
+        return bool(self._behind_since) and wall - self._behind_since >= self._settings.period
+
+    def _stretch(self, period: int | None) -> None:
+        """The time is unknown, or `period` is earlier than it was: once as long as a period has gone by, what was spent
+        before that is of an earlier one."""
         now = self._clock.monotonic()
+        if period is not None and not self._behind_since:
+            self._behind_since = int(self._clock.wall())
+            self._keep()
         if self._stretch_at is None:
             self._stretch_at, self._before = now, self._spent
         elif now - self._stretch_at >= self._settings.period:
             self._stretch_at = now
             self._spent = self._before = self._undated = max(0, self._spent - self._before)
             self._taken = self._undated_taken = 0
+
+    def _keep(self) -> None:
+        """The clock was set.  What a full disk does not take now is kept with the next unit that is spent."""
+        taken, undated = max(self._taken, self._spent), max(self._undated_taken, self._undated)
+        with contextlib.suppress(RataccessError):
+            self._memory.put_now(self._key, _FORM.pack(self._period, taken, undated, self._behind_since))
+            self._taken, self._undated_taken = taken, undated

@@ -187,6 +187,94 @@ def test_a_device_that_never_learns_the_time_is_not_without_its_link_for_ever() 
     assert budget.left <= LIMIT - 300
 
 
+class Wrong(Watch):
+    """Sure of itself, and `ahead` of the truth by so many seconds."""
+
+    ahead = 0.0
+
+    def wall(self) -> float:
+        return self.now + self.ahead
+
+
+@pytest.mark.parametrize("ahead", [-20 * PERIOD, -PERIOD, PERIOD, 365 * PERIOD])
+def test_what_was_spent_under_a_wrong_clock_counts_where_it_is_put_right(ahead: float) -> None:
+    """A machine without a battery-backed clock starts with the time of its last shutdown, until NTP answers."""
+    clock, disk = Wrong(), Disk()
+    clock.ahead = ahead
+    budget = Budget("lte", SETTINGS, disk, clock)
+    assert budget.spend(1500)
+    clock.now += 100.0
+    clock.ahead = 0.0
+    assert budget.left == 500
+    disk.crash(False)
+    assert Budget("lte", SETTINGS, disk, clock).left <= 500
+    clock.now += 300.0
+    assert budget.spend(500)
+    assert not budget.spend(1)
+    clock.now += 200.0
+    assert budget.left == (LIMIT if ahead <= PERIOD else 0), "the next period is whole"
+    clock.now += PERIOD - 500.0
+    assert budget.left >= LIMIT - 500, "where an earlier one was told, after as long as a period"
+    clock.now += PERIOD
+    assert budget.left == LIMIT
+
+
+def test_a_clock_set_forward_after_its_own_midnight_counts_what_was_before_that() -> None:
+    clock, disk = Wrong(), Disk()
+    clock.now, clock.ahead = 5_000_100.0, -20 * PERIOD + 800.0
+    budget = Budget("lte", SETTINGS, disk, clock)
+    assert budget.spend(900)
+    clock.now += 200.0  # its midnight
+    assert budget.left == LIMIT
+    assert budget.spend(800)
+    clock.ahead = 0.0
+    assert budget.left == LIMIT - 1700, "all of it was in the last 300 s, and the day is 300 s old"
+
+
+@pytest.mark.parametrize("step", [PERIOD / 3, 2 * PERIOD])
+def test_a_clock_that_was_years_ahead_blocks_the_link_for_a_period_at_most(step: float) -> None:
+    """Whether the device starts again in between or not."""
+    clock, disk = Wrong(), Disk()
+    clock.ahead = 3650 * PERIOD
+    assert Budget("lte", SETTINGS, disk, clock).spend(LIMIT)
+    clock.ahead, until = 0.0, clock.now + 1.4 * PERIOD
+    budget = Budget("lte", SETTINGS, disk, clock)
+    assert budget.left == 0
+    assert budget.next_period_in <= PERIOD, "not ten years"
+    while clock.now < until:
+        clock.now += min(step, until - clock.now)
+        disk.crash(False)
+        budget = Budget("lte", SETTINGS, disk, clock) if step < PERIOD else budget
+        budget.left  # noqa: B018 - it looks at the clock
+    assert budget.left == LIMIT
+    assert budget.spend(LIMIT)
+    clock.now += PERIOD
+    assert budget.left == LIMIT
+
+
+def test_a_device_that_always_starts_with_the_same_old_date_forgets_nothing() -> None:
+    """A read-only root file system has the date of its image at each start, until NTP answers."""
+    clock, disk = Wrong(), Disk()
+    for _ in range(5):
+        clock.ahead = 4_000_000.0 - clock.now
+        budget = Budget("lte", SETTINGS, disk, clock)
+        assert budget.spend(200)
+        clock.ahead = 0.0
+        clock.now += 50.0
+        assert budget.spend(100)
+        disk.crash(False)
+    assert Budget("lte", SETTINGS, disk, clock).left <= LIMIT - 1500
+
+
+def test_while_the_time_is_unknown_nobody_is_told_of_decades() -> None:
+    clock, disk = Watch(), Disk()
+    clock.known = False
+    budget = Budget("lora", BudgetSettings(credits=10, period=PERIOD), disk, clock)
+    assert budget.spend(1)
+    clock.now += 10.0
+    assert budget.line() == "9 credits of its budget left, full again in 990 s"
+
+
 def test_a_clean_stop_gives_back_what_a_slice_held_and_was_not_used() -> None:
     clock, disk = Watch(), Disk()
     for _ in range(30):
