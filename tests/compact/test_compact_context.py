@@ -7,15 +7,15 @@ import contextlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from rataccess.errors import ProtectionFailed
 from rataccess.objects import Service
-from rataccess.security import BAD_REQUEST, CHANGED, Request, RequestIdentity, SecureContext
+from rataccess.security import BAD_REQUEST, CHANGED, RequestIdentity, SecureContext
 from rataccess.security.compact import REACH, WHOLE_BYTES, read_compact
 from tests.compact.compact_contexts import KID, Book, pair
 from tests.security.oscore_reference import SECRET
-from tests.security.test_nonces import PowerCut, Side
+from tests.security.two_ends import WHO, PowerCut, TwoEnds
 
 S = Service.SOLUTION
 
@@ -203,17 +203,14 @@ def test_both_forms_in_turn_late_lost_and_doubled_each_count_once(script: list[t
     assert sorted(taken) == [step for step, fate in enumerate(fates) if fate != 8]
 
 
-class Crashes(RuleBasedStateMachine):
-    """Two ends that ask each other in both forms, and lose power at any point: `Side` fails where a nonce comes twice."""
+class Crashes(TwoEnds):
+    """Requests in both forms."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sides = [Side("device", b"\x07", b""), Side("service", b"", b"\x07")]
         self.sent: tuple[list[tuple[bool, bytes]], list[tuple[bool, bytes]]] = ([], [])
 
-    who = st.integers(0, 1)
-
-    @rule(who=who, compact=st.booleans(), count=st.integers(1, 300))
+    @rule(who=WHO, compact=st.booleans(), count=st.integers(1, 300))
     def ask(self, who: int, compact: bool, count: int) -> None:
         side = self.sides[who]
         for _ in range(count):
@@ -228,7 +225,7 @@ class Crashes(RuleBasedStateMachine):
                 self.sent[who].append((compact, data))
 
     @precondition(lambda self: self.sent[0] or self.sent[1])
-    @rule(who=who, data=st.data())
+    @rule(who=WHO, data=st.data())
     def hear_any_again(self, who: int, data: st.DataObject) -> None:
         side, sent = self.sides[who], self.sent[1 - who]
         if sent:
@@ -236,33 +233,6 @@ class Crashes(RuleBasedStateMachine):
             read = side.context.unprotect_compact if compact else side.context.unprotect_request
             with contextlib.suppress(ProtectionFailed):
                 side.waiting.append(read(packet))
-
-    @rule(who=who)
-    def keep_the_window(self, who: int) -> None:
-        try:
-            self.sides[who].keep_window()
-        except PowerCut:
-            self.sides[who].restart()
-
-    @rule(who=who, times=st.integers(1, 3))
-    def answer(self, who: int, times: int) -> None:
-        side = self.sides[who]
-        requests: list[Request] = list(side.waiting)
-        for request in requests:
-            for _ in range(times):
-                try:
-                    side.context.protect_response(request, CHANGED, b"", message_id=0)
-                except PowerCut:
-                    side.restart()
-                    return
-
-    @rule(who=who)
-    def crash(self, who: int) -> None:
-        self.sides[who].restart()
-
-    @rule(who=who, cut=st.sampled_from(["before", "after"]))
-    def arm(self, who: int, cut: str) -> None:
-        self.sides[who].disk.cut = cut
 
 
 Crashes.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

@@ -9,87 +9,24 @@ import pickle
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from rataccess.errors import KeyStoreError, ProtectionFailed, SequenceExhausted
-from rataccess.security import CHANGED, Request, SecureContext
+from rataccess.security import CHANGED, SecureContext
 from rataccess.security.context import sequence_key
 from rataccess.security.sequence import BLOCK, MOST, SequenceNumbers
 from tests.security.oscore_reference import SECRET, Disk
+from tests.security.two_ends import WHO, FailingDisk, PowerCut, TwoEnds
 
 
-class PowerCut(Exception):
-    """The process dies here."""
-
-
-class FailingDisk(Disk):
-    """A disk whose next `put_now` can end in a power cut, before or after it has written."""
-
-    cut: str | None = None
-
-    def put_now(self, key: str, value: bytes) -> None:
-        cut, self.cut = self.cut, None
-        if cut == "before":
-            raise PowerCut
-        super().put_now(key, value)
-        if cut == "after":
-            raise PowerCut
-
-
-class Witness:
-    """Stands before the cipher of a sender, and refuses a nonce that it has seen for the same key."""
-
-    def __init__(self, cipher: object, used: set[bytes]) -> None:
-        self._cipher = cipher
-        self._used = used
-
-    def encrypt(self, nonce: bytes, plaintext: bytes, data: bytes) -> bytes:
-        assert nonce not in self._used, f"nonce {nonce.hex()} is used twice"
-        self._used.add(nonce)
-        sealed: bytes = self._cipher.encrypt(nonce, plaintext, data)  # type: ignore[attr-defined]
-        return sealed
-
-
-class Side:
-    """One end, its disk, and the nonces that its key has seen over all restarts."""
-
-    def __init__(self, name: str, sender_id: bytes, recipient_id: bytes) -> None:
-        self.name, self.ids = name, (sender_id, recipient_id)
-        self.disk = FailingDisk()
-        self.used: set[bytes] = set()
-        self.restart()
-
-    def restart(self) -> None:
-        """A power cut: what was not synced is lost; the context is made anew from the disk."""
-        self.disk.crash()
-        sender_id, recipient_id = self.ids
-        self.context = SecureContext(
-            sender_id=sender_id,
-            recipient_id=recipient_id,
-            secret=SECRET,
-            memory=self.disk,
-            name=self.name,
-            replay_state=self.disk.get(f"window of {self.name}"),
-        )
-        self.context._sender = Witness(self.context._sender, self.used)  # type: ignore[assignment]
-        self.waiting: list[Request] = []
-
-    def keep_window(self) -> None:
-        """What a receiver does in the transaction of what the requests did."""
-        self.disk.put_now(f"window of {self.name}", self.context.replay_state())
-
-
-class Crashes(RuleBasedStateMachine):
-    """Two ends that ask each other, keep or do not keep their windows, and lose power at any point."""
+class Crashes(TwoEnds):
+    """Requests in the usual form, and transactions that end or do not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sides = [Side("device", b"\x07", b""), Side("service", b"", b"\x07")]
         self.sent: tuple[list[bytes], list[bytes]] = ([], [])
 
-    who = st.integers(0, 1)
-
-    @rule(who=who, count=st.integers(1, 2 * BLOCK))
+    @rule(who=WHO, count=st.integers(1, 2 * BLOCK))
     def ask(self, who: int, count: int) -> None:
         side = self.sides[who]
         for _ in range(count):
@@ -101,7 +38,7 @@ class Crashes(RuleBasedStateMachine):
                 self.sent[who].append(datagram)
 
     @precondition(lambda self: self.sent[0] or self.sent[1])
-    @rule(who=who, data=st.data())
+    @rule(who=WHO, data=st.data())
     def hear_any_datagram_again(self, who: int, data: st.DataObject) -> None:
         side, sent = self.sides[who], self.sent[1 - who]
         if sent:
@@ -109,35 +46,9 @@ class Crashes(RuleBasedStateMachine):
             with contextlib.suppress(ProtectionFailed):
                 side.waiting.append(side.context.unprotect_request(sent[index]))
 
-    @rule(who=who)
-    def keep_the_window(self, who: int) -> None:
-        try:
-            self.sides[who].keep_window()
-        except PowerCut:
-            self.sides[who].restart()
-
-    @rule(who=who, times=st.integers(1, 3))
-    def answer(self, who: int, times: int) -> None:
-        side = self.sides[who]
-        for request in list(side.waiting):
-            for _ in range(times):
-                try:
-                    side.context.protect_response(request, CHANGED, b"", message_id=0)
-                except PowerCut:
-                    side.restart()
-                    return
-
-    @rule(who=who)
+    @rule(who=WHO)
     def commit(self, who: int) -> None:
         self.sides[who].disk.commit()
-
-    @rule(who=who)
-    def crash(self, who: int) -> None:
-        self.sides[who].restart()
-
-    @rule(who=who, cut=st.sampled_from(["before", "after"]))
-    def arm(self, who: int, cut: str) -> None:
-        self.sides[who].disk.cut = cut
 
 
 Crashes.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
