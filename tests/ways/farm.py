@@ -117,6 +117,13 @@ class Farm:
         self.datagrams.append(data)
         self.way._take(data, answer)
 
+    async def kill(self) -> None:
+        """The service is killed where it stands, and begins again."""
+        await self.way._close()
+        await self.store.aclose()
+        self.way._store = None
+        await self.restart()
+
     async def restart(self) -> None:
         """The service ends and begins again."""
         await self.way.aclose()

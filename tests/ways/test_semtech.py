@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,26 @@ async def test_a_session_goes_on_after_a_restart(tmp_path: Path, monkeypatch: py
         assert len(made.heard.packets) == 2
         assert made.counted["replayed join-requests"] == 1
         assert made.counted["replayed uplinks"] >= 1
+
+
+async def test_after_kills_no_counter_and_no_nonce_is_used_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with farm(tmp_path, monkeypatch) as made:
+        counters, chance = list[int](), random.Random(3)
+        for number in range(12):
+            made.device.send(bytes([0x20, number]), 2, confirmed=True)
+            await asyncio.sleep(chance.choice([0.05, 0.15, 0.5, 1.1, 30.0]))
+            await made.kill()
+            assert (await made._finished.get()).ok  # it sends again what was not acknowledged
+            assert made.device.session is not None
+            counters.append(made.device.session.down)
+            await asyncio.sleep(10)
+        assert counters == sorted(set(counters))
+        assert sorted({data[1] for data, _ in made.heard.packets}) == list(range(12))
+        made.device.dev_nonce -= 1
+        assert not (await made.join()).ok
+        assert (await made.join()).ok
 
 
 async def test_what_is_not_ours_or_forged_is_counted_and_gets_nothing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -57,6 +58,14 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """Of a `TX_ACK`: what became of a transmission."""
 
 
+class _Signal(msgspec.Struct):
+    """What one antenna of several heard: gateways with more than one say it so (`rsig`, Kerlink's and others' version 2)."""
+
+    lsnr: float | None = None
+    rssic: float | None = None
+    """dBm, of the channel."""
+
+
 class _Rx(msgspec.Struct):
     tmst: int
     freq: float
@@ -64,8 +73,9 @@ class _Rx(msgspec.Struct):
     datr: Any = None
     modu: str = "LORA"
     stat: int = 1
-    rssi: float = -120.0
-    lsnr: float = 0.0
+    rssi: float | None = None
+    lsnr: float | None = None
+    rsig: list[_Signal] = []
     size: int | None = None
     time: str | None = None
 
@@ -124,11 +134,16 @@ def _packet(rx: _Rx) -> Received:
         frequency=round(rx.freq * 1_000_000),
         spreading_factor=int(rate[1]),
         bandwidth=int(rate[2]) * 1000,
-        rssi=rx.rssi,
-        snr=rx.lsnr,
+        rssi=_best(rx.rssi, (each.rssic for each in rx.rsig), -120.0),
+        snr=_best(rx.lsnr, (each.lsnr for each in rx.rsig), 0.0),
         data=data,
         time=rx.time,
     )
+
+
+def _best(told: float | None, of_antennas: Iterable[float | None], otherwise: float) -> float:
+    known = [told] if told is not None else [each for each in of_antennas if each is not None]
+    return max(known, default=otherwise)
 
 
 def from_base64(text: str) -> bytes:
