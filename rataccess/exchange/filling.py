@@ -5,7 +5,8 @@ link.  The most urgent records go first.  Of each queue and urgency a message ho
 them left out: what finds no room waits again, before all others.
 
 A round gathers about as many records as will fit, judged by what the last ones of their kind took, and then encodes each
-queue's records together.  A queue is in one round in one form only, so that the end of a block leaves nothing out.
+queue's records together.  A queue is in one round in one form only, so that the end of a block leaves nothing out.  Where
+little room is left, one queue's records have it, as long as they last: a block's head takes as much as many records.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ LEAST_GUESS = 0.1
 BLOCK_HEAD = 16
 """Bytes of a block that do not grow with its records, about: else a block of few, in a small packet, would make all of them
 look dear, and the next packet would be filled with small blocks."""
+SMALL = 128
+"""Bytes of room in which the records of one queue go before those of others."""
+SPREAD = 4
+"""So many times what fits is gathered then at most, to find that queue's among others."""
 SLACK = 1.1
 """So many times more records are gathered than are thought to fit: what is left over is cheap to put back."""
 PLAIN_FRAME = 4
@@ -48,14 +53,27 @@ class Load:
     size: float = 0.0
     """Bytes that all of it is thought to take."""
     count: int = 0
+    first: Kind | None = None
+    """Of the record that has waited longest."""
 
     def add(self, kind: Kind, item: Outgoing, cost: float) -> None:
         """Gather one more."""
+        self.first = self.first or kind
         self.units.setdefault(kind, []).append(item)
         self.kinds[kind[0]] = kind
         self.costs[kind] = self.costs.get(kind, 0.0) + cost
         self.size += cost
         self.count += 1
+
+    def fills(self, room: int) -> bool:
+        """Whether it is thought to take so many bytes."""
+        if self.alone(room) and self.first is not None:
+            return self.costs[self.first] >= room or self.size >= SPREAD * room
+        return self.size >= room
+
+    def alone(self, room: int) -> bool:
+        """Whether the records of one kind have so much room for themselves."""
+        return room < SMALL and self.first is not None and self.first[1] > 0
 
 
 @dataclass(slots=True)
@@ -122,9 +140,9 @@ class Filler:
                 return load, not item.alone
 
         def fits(item: Outgoing) -> bool:
-            return allowed(item, taken + int(load.size) + len(item.record.body))
+            return allowed(item, taken + min(room, int(load.size)) + len(item.record.body))
 
-        while load.size < room and load.count < MOST_RECORDS:
+        while not load.fills(room) and load.count < MOST_RECORDS:
             item_or_none, filling.place = self._staging.pull(urgency, plain, fits, filling.place)
             if item_or_none is None:
                 return load, False
@@ -159,8 +177,9 @@ class Filler:
     def _place(self, filling: Filling, load: Load) -> bool:
         """Put a round's records into the message; returns whether all found room.  What ended the round stays held."""
         left, later = list[Outgoing](), load.size
+        alone = load.alone(filling.builder.room_left)
         for kind, items in load.units.items():
-            later -= load.costs[kind]
+            later = 0.0 if alone else later - load.costs[kind]
             count = self._pack(filling, kind, items, int(later)) if kind[1] else self._add_each(filling, items)
             left += items[count:]
         filling.held = filling.held[load.count :]  # gathered in this order; what ended the round stays
@@ -183,12 +202,12 @@ class Filler:
         """
         template, builder = self._template(items[0]), filling.builder
         assert template is not None
-        for item in items:
-            if item.value is None:
-                item.value = decode(item.record.body)
         room = builder.room_left - later
         if room < LEAST_ROOM:
             return 0
+        for item in items:
+            if item.value is None:
+                item.value = decode(item.record.body)
         packed = self._fit(filling, template, items, room)
         if packed is None:
             return self._unpacked(filling, template, items[0])

@@ -158,10 +158,11 @@ def pair(**change: Any) -> Batch:
 )
 def test_what_a_dense_block_cannot_say_takes_the_usual_one(change: dict[str, Any]) -> None:
     template, reach, records, values = pair(**change)
-    assert dense((template, reach, records, values)) == (
-        2,
-        encode_block(records, values, template, floor=reach.floor, now=NOW),
-    )
+    usual = encode_block(records, values, template, floor=reach.floor, now=NOW)
+    assert usual is not None
+    assert dense((template, reach, records, values)) == (2, usual)
+    (back,) = decode_message(usual, floor=5, now=NOW, compact=True).blocks
+    assert (back.dense, back.numbers) == (None, (6, 7))
     for other in ({}, {"queue": "readings"}, {"queue_id": 2**16 - 1}):
         assert bare(dense(pair(**other))[1]) is not None
 

@@ -19,7 +19,7 @@ from rataccess.exchange.staging import Outgoing, Staging
 from rataccess.objects import Service, Urgency, decode, encode
 from rataccess.store import NewRecord, Store
 from rataccess.template import TemplateBook
-from rataccess.wire import Block, MessageBuilder, WireRecord, decode_message, fit_block
+from rataccess.wire import Block, MessageBuilder, Reach, WireRecord, decode_message, fit_block
 
 S = Service.SOLUTION
 NOW = 1_800_000_000.0
@@ -31,7 +31,7 @@ TEMPLATES = {READINGS.id: READINGS, NOTES.id: NOTES}
 class Rig:
     """A store, its staging and a filler, and what came out of them."""
 
-    def __init__(self, limit: int = 1200) -> None:
+    def __init__(self, limit: int = 1200, *, compact: bool = False) -> None:
         self.store = Store.open(None, StoreSettings(), SystemClock(), threaded=False)
         book = TemplateBook(self.store, "schema")
         for template in TEMPLATES.values():
@@ -39,6 +39,7 @@ class Rig:
         self.staging = Staging(self.store, S)
         self.filler = Filler(self.staging, book)
         self.limit = limit
+        self.compact = compact
         self.news: dict[int, NewRecord] = {}
         self.arrived: dict[int, Any] = {}
         self.order: dict[tuple[int, Urgency], list[int]] = defaultdict(list)
@@ -54,13 +55,14 @@ class Rig:
     def message(self, limit: int | None = None) -> bool:
         """Fill one message and take it apart as a service would; returns whether there was anything in it."""
         limit = self.limit if limit is None else limit
-        builder = MessageBuilder(limit, floor=0, now=NOW)
+        reach = Reach(0, len(self.news), NOW) if self.compact else None
+        builder = MessageBuilder(limit, floor=0, now=NOW, dense=reach)
         parts, _ = self.filler.fill(
-            Filling(builder, LEAST_RANGE, 0, NOW), lambda urgency: True, lambda item, size: True
+            Filling(builder, LEAST_RANGE, 0, NOW, reach), lambda urgency: True, lambda item, size: True
         )
         body = builder.finish()
         assert len(body) <= limit, "never over the limit"
-        message = decode_message(body, floor=0, now=NOW)
+        message = decode_message(body, floor=0, now=NOW, compact=self.compact)
         records = [each for block in message.blocks for each in self._unpack(block)]
         assert sorted(item.record.number for item, _, _ in parts) == sorted(
             each.number for each in [*records, *message.records]
@@ -72,7 +74,7 @@ class Rig:
         return bool(parts)
 
     def _unpack(self, block: Block) -> list[WireRecord]:
-        self.forms.append(f"block of {len(block.numbers)}")
+        self.forms.append(f"{'block' if block.dense is None else 'dense block'} of {len(block.numbers)}")
         return block.records(TEMPLATES[block.schema])
 
     def _take(self, record: WireRecord) -> None:
@@ -127,14 +129,15 @@ MANY = st.lists(
 )
 
 
-@given(MANY, st.lists(st.integers(60, 1400), min_size=1, max_size=4), st.data())
+@given(MANY, st.lists(st.integers(60, 1400), min_size=1, max_size=4), st.booleans(), st.data())
 @settings(max_examples=60)
 def test_every_mixture_is_sent_whole_in_order_and_never_over_the_limit(
     records: list[tuple[tuple[Any, str, int | None], Urgency, int, float | None]],
     limits: list[int],
+    compact: bool,
     data: st.DataObject,
 ) -> None:
-    rig = Rig(1200)
+    rig = Rig(1200, compact=compact)
     for (value, queue, template), urgency, times, age in records:
         for _ in range(times if template != NOTES.id else 1):
             rig.enqueue(value, queue, urgency, template=template, captured_at=None if age is None else NOW - age)
@@ -156,6 +159,20 @@ def test_a_packet_carries_as_many_as_fit_and_says_so_with_one_block() -> None:
     assert len(rig.arrived) - before > 700
     assert rig.forms == [f"block of {len(rig.arrived) - before}"], "what the last ones took is a good guess"
     rig.finish()
+
+
+def test_records_of_two_queues_do_not_share_a_packet_in_which_a_head_is_dear() -> None:
+    rig, source = Rig(41, compact=True), random.Random(1)
+    for n in range(120):
+        reading = {"temp": round(20 + source.gauss(0, 0.2), 1), "hum": round(48 + source.gauss(0, 1))}
+        options: dict[str, Any] = {"template": READINGS.id, "captured_at": NOW - 2000 + n // 2 * 10}
+        rig.enqueue(reading, "readings" if n % 2 else "attic", **options)
+    for _ in range(4):
+        rig.message()
+    assert len(rig.forms) == 4, rig.forms
+    assert len(rig.arrived) > 4 * 18, "four a packet, where each queue has its share"
+    rig.finish()
+    assert all(form.startswith("dense") for form in rig.forms[:-1])
 
 
 def test_composing_encodes_a_full_packet_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
