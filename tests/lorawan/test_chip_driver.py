@@ -23,7 +23,8 @@ from rataccess.objects import Service
 from rataccess.registry import driver as registered
 from rataccess.tariff import Unit
 from rataccess.transport import Downlink, Handover, Hints, Packet
-from rataccess_drivers.lora.class_a import UNHEARD, LoRaWanChipDriver
+from rataccess_drivers.lora.class_a import LoRaWanChipDriver
+from rataccess_drivers.lora.class_a_doubt import UNHEARD
 from rataccess_drivers.lora.class_a_radio import Margins
 from rataccess_drivers.lora.mac import Listen
 from rataccess_hil.lora import Misdeed

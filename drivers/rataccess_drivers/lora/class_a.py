@@ -45,6 +45,7 @@ from rataccess.transport import Handover, Hints
 from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.lora import class_a_view as view
 from rataccess_drivers.lora.airtime_ledger import AirtimeLedger
+from rataccess_drivers.lora.class_a_doubt import Doubt
 from rataccess_drivers.lora.class_a_options import LoRaWanChipOptions, check_radio, settings
 from rataccess_drivers.lora.class_a_radio import ClassARadio, Margins
 from rataccess_drivers.lora.mac import Action, Done, Mac
@@ -56,8 +57,6 @@ log = logging.getLogger("rataccess.lorawan")
 
 KEPT = 64
 """Downlinks that wait for `receive_message`; more than a network sends in a day.  The oldest are given up first."""
-UNHEARD = 192
-"""Uplinks without any downlink, with ADR, before the session is doubted: the back-off has had all its steps by then."""
 DISK_RETRY = 30.0
 """Seconds until another attempt where the store could not keep what must be kept first."""
 ASK_TIME_EVERY = 86_400.0
@@ -107,9 +106,7 @@ class LoRaWanChipDriver(Driver):
         self._trouble: RataccessError | None = Closed(f"{context.name} is not open")
         self._told: Evidence | None = None
         self._rejoin = False
-        self._unacknowledged = 0
-        self._doubts = 0
-        """How many times `UNHEARD` uplinks have brought nothing since the last downlink."""
+        self._doubt = Doubt(options.unacknowledged_limit)
         self._ask_time_at = 0.0
         self._hints = view.HintsNews(lambda: self.message_hints)
 
@@ -133,7 +130,7 @@ class LoRaWanChipDriver(Driver):
         if self._mac is None:
             self._ask_time_at = now = self._now()
             self._mac = Mac(told, self._context.memory, f"driver/{self._name}", self._ledger, self._chance, now)
-            self._doubts = self._mac.session.adr_ack_cnt // UNHEARD if self._mac.session is not None else 0
+            self._doubt.begin(self._mac.session)
         margins = Margins(self.options.wake_latency, self.options.clock_error)
         self._class_a = ClassARadio(self._radio, self._mac, margins)
         begins, self._trouble = isinstance(self._trouble, Closed), None
@@ -193,9 +190,9 @@ class LoRaWanChipDriver(Driver):
         self._news.set()
         self._hints.stop()
         await self._stop_exchange()
-        mac, self._mac, self._class_a = self._mac, None, None
-        if mac is not None:
-            mac.give_back()
+        if self._mac is not None:
+            self._mac.give_back()
+        self._mac = self._class_a = None
         await self._radio.aclose()
 
     async def _stop_exchange(self) -> None:
@@ -254,8 +251,7 @@ class LoRaWanChipDriver(Driver):
         """Announce a change of evidence, once."""
         if isinstance(self._trouble, Closed):
             return
-        status = self._status()
-        if status.evidence is not self._told:
+        if (status := self._status()).evidence is not self._told:
             self._told = status.evidence
             self.announce(status)
         self._hints.tell()
@@ -294,7 +290,7 @@ class LoRaWanChipDriver(Driver):
             self._questions(mac)
             confirmed = self.options.confirmed == "always"
             done = await self._carry(lambda: self._begin(mac, message, confirmed))
-            self._doubt(mac, confirmed and not done.acknowledged)
+            self._look_for_doubt(mac, confirmed=confirmed, done=done)
             await self._fetch_more(mac)
         return Handover(f"FCnt {done.fcnt}") if done.acknowledged else None
 
@@ -302,15 +298,9 @@ class LoRaWanChipDriver(Driver):
         with self._charges.message(self.message_hints.tariff.units(len(message.data))):
             return mac.send(self._now(), message.port, message.data, confirmed=confirmed)
 
-    def _doubt(self, mac: Mac, unacknowledged: bool) -> None:
-        """A network that has lost our session hears nothing and says nothing: after long silence ask to join anew."""
-        self._unacknowledged = self._unacknowledged + 1 if unacknowledged else 0
-        unheard = mac.session.adr_ack_cnt if mac.session is not None else 0
-        before, self._doubts = self._doubts, unheard // UNHEARD
-        lost = 0 < self.options.unacknowledged_limit <= self._unacknowledged or self._doubts > before
-        if lost and mac.session is not None:
+    def _look_for_doubt(self, mac: Mac, *, confirmed: bool, done: Done) -> None:
+        if self._doubt.after(mac.session, unacknowledged=confirmed and not done.acknowledged):
             log.warning("%s: the network has long been silent; it may have lost the session", self._name)
-            self._unacknowledged = 0
             self._rejoin = True
             self._tell()
 

@@ -28,16 +28,10 @@ from rataccess_drivers.lora.mac.options import Waiting, sticky_part
 from rataccess_drivers.lora.mac.orders import Obeyed, Surroundings, obey
 from rataccess_drivers.lora.mac.radiate import Airtime, Hopper, data_rate_now, join_channels, power, silence
 from rataccess_drivers.lora.mac.session import Session, SessionFile
-from rataccess_drivers.lora.mac.settings import MacSettings
+from rataccess_drivers.lora.mac.settings import JOIN_REQUEST_SIZE, LAST_APPLICATION_PORT, RETRANSMIT, MacSettings
 from rataccess_drivers.lora.mac.windows import window
 
 log = logging.getLogger("rataccess.lorawan")
-
-JOIN_REQUEST_SIZE = 23
-RETRANSMIT = (1.0, 3.0)
-"""Seconds after RX2 before anything is sent again, where an acknowledgement was waited for (RETRANSMIT_TIMEOUT,
-RP002-1.0.3: 2 s, give or take 1)."""
-LAST_APPLICATION_PORT = 223
 
 
 class Mac:

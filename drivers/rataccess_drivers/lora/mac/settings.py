@@ -22,6 +22,12 @@ MAX_FCNT_GAP = 16384
 JOIN_ACCEPT_DELAY = 5.0
 """Seconds from the end of a join-request to RX1 (RP002-1.0.3)."""
 RX2_AFTER_RX1 = 1.0
+RETRANSMIT = (1.0, 3.0)
+"""Seconds after RX2 before anything is sent again, where an acknowledgement was waited for (RETRANSMIT_TIMEOUT,
+RP002-1.0.3: 2 s, give or take 1)."""
+JOIN_REQUEST_SIZE = 23
+"""Octets."""
+LAST_APPLICATION_PORT = 223
 ROOM_WANTED = 48
 """Bytes: by default no data rate is used for data that carries less.  One record in compact form needs 16 and its values."""
 
