@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from rataccess.driver import Charges, MovesMessages, RadioMessage
 from rataccess.errors import AttachFailed, NotNow, RataccessError
 from rataccess_drivers.charging import AirtimeCharges
 from rataccess_drivers.lora.modules.options import Confirmed
-from rataccess_hil.lora import Ether, Station
+from rataccess_hil.lora import Ether, Station, VirtualChip
 from tests.lora.modules.virtual import world
 from tests.lora.private.site import SOLUTION, Site
 from tests.lora.private.test_site import answer
@@ -165,7 +166,9 @@ def _nb_trans(times: int) -> bytes:
 # --- private LoRa -----------------------------------------------------------------------------------------------------
 
 
-async def test_polls_repetitions_and_acknowledgements() -> None:
+@contextlib.asynccontextmanager
+async def a_node() -> AsyncIterator[tuple[Site, VirtualChip, Books]]:
+    """A node that has found its hub, its chip, and its books."""
     site = Site()
     async with site.working():
         chip = site.chip()
@@ -174,56 +177,43 @@ async def test_polls_repetitions_and_acknowledgements() -> None:
         try:
             await node.open()
             await node.attach()
-            assert books.agree(site.ether, chip.station) == 1
-            for number in range(4):
-                await books.send(SOLUTION + bytes([number] * 20))
-                site.solution.say(answer(5, SOLUTION + bytes([number] * 30)))
-            await asyncio.sleep(20)
-            assert books.agree(site.ether, chip.station) >= 6
-            site.ether.obstruct(chip.station, 200.0)
-            await books.send(SOLUTION + bytes(100))
-            assert books.agree(site.ether, chip.station) >= 9
+            yield site, chip, books
         finally:
             await node.aclose()
+
+
+async def test_polls_repetitions_and_acknowledgements() -> None:
+    async with a_node() as (site, chip, books):
+        assert books.agree(site.ether, chip.station) == 1
+        for number in range(4):
+            await books.send(SOLUTION + bytes([number] * 20))
+            site.solution.say(answer(5, SOLUTION + bytes([number] * 30)))
+        await asyncio.sleep(20)
+        assert books.agree(site.ether, chip.station) >= 6
+        site.ether.obstruct(chip.station, 200.0)
+        await books.send(SOLUTION + bytes(100))
+        assert books.agree(site.ether, chip.station) >= 9
 
 
 async def test_a_message_that_was_never_sent_pays_for_no_acknowledgement() -> None:
-    site = Site()
-    async with site.working():
-        chip = site.chip()
-        node = site.node(chip=chip)
-        books = Books(node)
-        try:
-            await node.open()
-            await node.attach()
-            with_nothing = asyncio.create_task(books.send(SOLUTION + bytes(50)))
-            await asyncio.sleep(0)
-            with_nothing.cancel()
-            await asyncio.wait({with_nothing})
-            books.billed = 0  # it was withdrawn before its turn
-            site.solution.say(answer(5, SOLUTION + bytes(30)))
-            await asyncio.sleep(5)
-            assert books.agree(site.ether, chip.station) == 2
-        finally:
-            await node.aclose()
+    async with a_node() as (site, chip, books):
+        with_nothing = asyncio.create_task(books.send(SOLUTION + bytes(50)))
+        await asyncio.sleep(0)
+        with_nothing.cancel()
+        await asyncio.wait({with_nothing})
+        books.billed = 0  # it was withdrawn before its turn
+        site.solution.say(answer(5, SOLUTION + bytes(30)))
+        await asyncio.sleep(5)
+        assert books.agree(site.ether, chip.station) == 2
 
 
 async def test_the_acknowledgement_before_a_message_is_not_taken_for_it() -> None:
-    site = Site()
-    async with site.working():
-        chip = site.chip()
-        node = site.node(chip=chip)
-        books = Books(node)
-        try:
-            await node.open()
-            await node.attach()
-            site.solution.say(answer(5, SOLUTION + bytes(200)))
-            while not any(each.station is site.hub_chip.station for each in list(site.ether.log)[2:]):
-                await asyncio.sleep(0.005)
-            await books.send(SOLUTION + bytes(50))  # waits for what is coming in, which is acknowledged first
-            assert books.agree(site.ether, chip.station) == 3
-        finally:
-            await node.aclose()
+    async with a_node() as (site, chip, books):
+        site.solution.say(answer(5, SOLUTION + bytes(200)))
+        while not any(each.station is site.hub_chip.station for each in list(site.ether.log)[2:]):
+            await asyncio.sleep(0.005)
+        await books.send(SOLUTION + bytes(50))  # waits for what is coming in, which is acknowledged first
+        assert books.agree(site.ether, chip.station) == 3
 
 
 # --- modules ----------------------------------------------------------------------------------------------------------
