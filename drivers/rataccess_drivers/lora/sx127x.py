@@ -37,6 +37,8 @@ class Sx127x(SpiTransceiver):
         self.lowest_power, self.highest_power = (2, 20) if self._boost else (0, 14)
         self._mode_bits = registers.LORA
         self._calibrated_low: bool | None = None
+        self._cool_at = 0.0
+        """Loop time from which the amplifier may send with its highest power again."""
 
     def check(self, frequency: int, modulation: Modulation, data: bytes | None = None) -> None:
         """See `Transceiver.check`."""
@@ -126,13 +128,24 @@ class Sx127x(SpiTransceiver):
         self._write(Reg.IRQ_FLAGS, 0xFF)
 
     async def _load(self, data: bytes, modulation: Modulation, power_dbm: int) -> None:
-        config, dac, limit = registers.pa(power_dbm, boost=self._boost)
+        config, dac, limit = registers.pa(self._sparing(power_dbm, modulation, len(data)), boost=self._boost)
         self._write(Reg.PA_CONFIG, config)
         self._write(Reg.PA_DAC, dac)
         self._write(Reg.OCP, limit)
         self._write(Reg.FIFO_ADDR_PTR, 0)
         self._write(Reg.FIFO, *data)
         self._write(Reg.PAYLOAD_LENGTH, len(data))
+
+    def _sparing(self, power_dbm: int, modulation: Modulation, size: int) -> int:
+        """The power that the amplifier stands: a packet that would be its highest too soon goes with 3 dB less."""
+        if power_dbm < registers.HOT or not self._boost:
+            return power_dbm
+        now = asyncio.get_running_loop().time()
+        if now < self._cool_at:
+            self.counters["packets with less power, to spare the amplifier"] += 1
+            return registers.HOT - 1
+        self._cool_at = now + modulation.time_on_air(size) / registers.HOT_SHARE
+        return power_dbm
 
     async def _send(self, limit: float) -> None:
         self._write(Reg.DIO_MAPPING_1, registers.DIO0["sent"])

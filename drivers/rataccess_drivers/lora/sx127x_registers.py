@@ -137,6 +137,8 @@ INVERT_IQ = {
 
 OCP_USUAL, OCP_20_DBM = 0x20 | 11, 0x20 | 17
 """100 mA (45 + 5 * 11), and 140 mA (-30 + 10 * 17) for 20 dBm."""
+HOT, HOT_SHARE = 20, 0.01
+"""dBm that PA_BOOST may send for so much of the time only (5.4.3, operating range); less power it may always."""
 LNA_MOST = 0x23
 """Highest gain, boosted on the high frequency port."""
 DAC_USUAL, DAC_20_DBM = 0x84, 0x87

@@ -107,6 +107,17 @@ async def test_the_gain_outlives_a_sleep(kind: str) -> None:
         assert held[-1] == (0x96 if kind == "sx1262" else 0x23)
 
 
+async def test_the_highest_power_is_for_one_hundredth_of_the_time(kind: str) -> None:
+    """SX1276 datasheet 5.4.3: +20 dBm at 1 % at most; with 17 dBm it may send on.  An SX1262 has no such limit."""
+    async with opened(kind, ether := Ether(1)) as (_, radio):
+        powers = []
+        for pause in (0.0, 0.0, 100 * SF9.time_on_air(50), 0.0):
+            await asyncio.sleep(pause)
+            await radio.transmit(bytes(50), frequency=FREQUENCY, modulation=SF9, power_dbm=20)
+            powers.append(round(ether.log[-1].power_dbm))
+        assert powers == ([20, 17, 20, 17] if kind == "sx1276" else [20] * 4)
+
+
 async def test_polarity_and_sync_word_separate(kind: str) -> None:
     ether = Ether(1)
     async with opened(kind, ether) as (_, one), opened(kind, ether, chip={"position": (50.0, 0.0)}) as (_, two):
