@@ -135,8 +135,17 @@ def _parts(core: ServiceCore, found: ServerSettings, clock: Clock) -> Running:
 def _ways(core: ServiceCore, found: ServerSettings, server: Server, clock: Clock) -> Ways | None:
     if not found.ways:
         return None
-    keys, store, shared = found.keys, found.store, core.store.shared
-    return Ways(core.service, found.ways, server, keys=keys, store=store, count=core.count, clock=clock, shared=shared)
+    return Ways(
+        core.service,
+        found.ways,
+        server,
+        keys=found.keys,
+        store=found.store,
+        count=core.count,
+        clock=clock,
+        repeats_after=found.answer_dear_after,
+        shared=core.store.shared,
+    )
 
 
 @contextlib.contextmanager

@@ -225,12 +225,15 @@ async def test_every_status_has_its_consequence(tmp_path: Path) -> None:
 # --- what waits for a provider --------------------------------------------------------------------------------------------
 
 
+HOUR = 3600.0
+
+
 class Provider:
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
         self.got: list[tuple[float, str, bytes]] = []
         self.counted: list[str] = []
-        self.outbox = Outbox(self.deliver, self.counted.append, Random(1))
+        self.outbox = Outbox(self.deliver, self.counted.append, Random(1), 3 * HOUR)
 
     async def deliver(self, airway: Airway, data: bytes) -> Outcome:
         self.got.append((asyncio.get_running_loop().time(), airway.name, data))
@@ -261,6 +264,24 @@ async def test_one_devices_full_queue_holds_up_nobody_else() -> None:
         await asyncio.sleep(1000)
         assert [data for _, _, data in provider.got] == [b"1", b"3", b"1", b"2"]
         assert 450 <= provider.got[2][0] - provider.got[0][0] <= 900
+
+
+@pytest.mark.looptime
+async def test_what_was_made_anew_while_the_provider_was_away_is_paid_for_once() -> None:
+    provider = Provider(*[Outcome.SOON] * 1000)
+    async with provider.running():
+        provider.outbox.put(to("a"), b"\x20first")
+        provider.outbox.put(to("a"), b"\x00management's")
+        provider.outbox.put(to("b"), b"\x20another's")
+        await asyncio.sleep(2 * HOUR)
+        provider.outbox.put(to("a"), b"\x20more")
+        await asyncio.sleep(HOUR)
+        provider.outbox.put(to("a"), b"\x20first again")
+        provider.outcomes.clear()
+        sent = len(provider.got)
+        await asyncio.sleep(2 * HOUR)
+        wanted = [b"\x00management's", b"\x20another's", b"\x20first again", b"\x20more"]
+        assert sorted(data for _, _, data in provider.got[sent:]) == wanted
 
 
 @pytest.mark.looptime

@@ -54,6 +54,8 @@ class Surroundings:
     """A handle on the store, for a way of a name that keeps something."""
     environ: Mapping[str, str]
     random: Random
+    repeats_after: float = 3 * 3600.0
+    """Seconds after which what went where packets cost is sent again, where nothing acknowledged it."""
     shared: bool = False
     """Whether several processes of the service share its store: a port is one's, and another takes it where that ends."""
 

@@ -66,7 +66,7 @@ class HookWay(WayForBoth):
         super().__init__(settings.name, around, settings.other)
         self._hook, self._path = settings, path.encode()
         self._allowed = Allowed(settings.allowed, f"{key}.allowed")
-        self._outbox = Outbox(self._deliver, around.count, around.random)
+        self._outbox = Outbox(self._deliver, around.count, around.random, around.repeats_after)
         self._server: WebServer | None = None
         self._client: httpx.AsyncClient | None = None
 

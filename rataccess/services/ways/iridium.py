@@ -41,7 +41,7 @@ class DirectIpWay(WayForBoth):
         self._settings = settings
         self._allowed = Allowed(settings.allowed, f"{key}.allowed")
         self._gateway = None if settings.gateway is None else host_and_port(settings.gateway)
-        self._outbox = Outbox(self._deliver, around.count, around.random)
+        self._outbox = Outbox(self._deliver, around.count, around.random, around.repeats_after)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._crowd = Crowd(MOST_CONNECTIONS)

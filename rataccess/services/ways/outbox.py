@@ -14,6 +14,7 @@ from random import Random
 
 from rataccess.link.backoff import exponential
 from rataccess.services.airway import Airway
+from rataccess.services.ways.base import service_of
 
 MOST_FOR_ONE = 8
 """Messages that wait for one device; the oldest are dropped: what they acknowledge, a later one does as well."""
@@ -51,8 +52,14 @@ class Outbox:
     """Delivers while `run` runs; `put` at any time."""
 
     def __init__(
-        self, deliver: Callable[[Airway, bytes], Awaitable[Outcome]], count: Callable[[str], None], random: Random
+        self,
+        deliver: Callable[[Airway, bytes], Awaitable[Outcome]],
+        count: Callable[[str], None],
+        random: Random,
+        repeats_after: float,
     ) -> None:
+        """`repeats_after`: seconds after which the services make a message anew of what was not acknowledged."""
+        self._repeats_after = repeats_after
         self._deliver, self._count, self._random = deliver, count, random
         self._waiting: list[_Waiting] = []
         self._told = asyncio.Event()
@@ -61,8 +68,14 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, airway: Airway, data: bytes) -> None:
-        """Have `data` delivered, after what waits for the device already."""
+        """Have `data` delivered, after what waits for the device already.
+
+        What has waited for so long that its service has made it anew since gives way to that: both would be charged for.
+        """
         now = asyncio.get_running_loop().time()
+        for each in [each for each in self._waiting if self._is_repeated(each, airway, data, now)]:
+            self._waiting.remove(each)
+            self._count("answers that a newer one replaced")
         mine = [each for each in self._waiting if each.airway.place == airway.place]
         for each in (
             mine[: max(0, len(mine) + 1 - MOST_FOR_ONE)] or self._waiting[: len(self._waiting) + 1 - MOST_WAITING]
@@ -70,6 +83,10 @@ class Outbox:
             self._drop(each)
         self._waiting.append(_Waiting(airway, data, now, now))
         self._told.set()
+
+    def _is_repeated(self, each: _Waiting, airway: Airway, data: bytes, now: float) -> bool:
+        same = each.airway.place == airway.place and service_of(each.data) is service_of(data)
+        return same and now - each.since >= self._repeats_after
 
     def _drop(self, each: _Waiting) -> None:
         self._waiting.remove(each)

@@ -58,11 +58,12 @@ class Ways:
         environ: Mapping[str, str] | None = None,
         access: Callable[[str], StoreAccess] | None = None,
         random: Random | None = None,
+        repeats_after: float = 3 * 3600.0,
         shared: bool = False,
     ) -> None:
         """`keys` is the key file, `store` the store's URL; `environ` holds the secrets (default: the process's own);
         `access` makes the handle on the store for a way of a name (default: one on a thread of its own); `shared`: other
-        processes of the service may use it too.
+        processes of the service may use it too.  `repeats_after` as in `Surroundings`.
 
         Raises one `ConfigurationError` that lists every mistake.
         """
@@ -75,6 +76,7 @@ class Ways:
             access or (lambda name: StoreThread(store, f"way-{name}")),
             os.environ if environ is None else environ,
             random or Random(),
+            repeats_after,
             shared,
         )
         self.all = made(settings, around)
