@@ -380,6 +380,16 @@ async def test_a_session_is_kept_where_no_join_is_possible_any_more(caplog: pyte
         assert field.device.joins == 1
 
 
+@pytest.mark.parametrize("drops_copies", [True, False])
+async def test_a_lost_acknowledgement_is_made_up_for(drops_copies: bool) -> None:
+    """Also where the network answers no second copy of a frame, as LoRaWAN 1.0.4 has it."""
+    async with attached(options={"confirmed": "always"}) as (field, driver):
+        field.network.drops_copies = drops_copies
+        field.device.misbehave(Misdeed.SILENCE)
+        assert await driver.send_message(RadioMessage(b"alarm", 2)) is not None
+        assert field.network.refused == {}
+
+
 async def test_a_network_that_does_not_count_its_join_accepts_is_told_of() -> None:
     async with in_the_field() as field:
         field.device.join_nonce = 500

@@ -71,6 +71,9 @@ class NetworkServer:
         """Uplinks that were dropped, by cause."""
         self.silent = False
         """Hear everything and answer nothing (but acknowledge gateways)."""
+        self.drops_copies = False
+        """Whether a confirmed uplink that came is not answered when it comes again: so a network that knows the device as
+        LoRaWAN 1.0.4 and has NbTrans at 1 (4.3.1.3); those before answer."""
         self.adr_after = adr_after
         self._rx_delay, self._rx1_offset = rx_delay, rx1_offset
         self._rx2 = (
@@ -268,7 +271,7 @@ class NetworkServer:
             self.refused["old counter" if counter < session.up else "counter gap"] += 1
             return
         repeated = counter == session.up
-        if repeated and not frame.confirmed:
+        if repeated and (self.drops_copies or not frame.confirmed):
             self.refused["repeated"] += 1
             return
         session.up = counter
