@@ -18,6 +18,7 @@ from rich.text import Text
 from rataccess.cli.tables import console, folding
 from rataccess.config import load
 from rataccess.errors import Closed
+from rataccess.tariff import Unit
 
 PATIENCE = 5.0
 """Seconds that a running device may take to answer."""
@@ -57,7 +58,7 @@ def show_status(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _view(found: dict[str, Any]) -> Group:
     head = Text.assemble((str(found["device"]), "bold"), " uses ", (found["in_use"] or "no link", "bold"))
-    table = folding("link", "evidence", "in use", "answers in", "records", "packets", "bytes", "detail")
+    table = folding("link", "evidence", "in use", "answers in", "records", "packets", "bytes", "used", "left", "detail")
     for name, link in found["links"].items():
         took = link["response_time"]
         table.add_row(
@@ -68,11 +69,20 @@ def _view(found: dict[str, Any]) -> Group:
             str(link["records"]),
             str(link["packets"]),
             str(link["bytes"]),
+            *_counted(link),
             Text(link["detail"]),
         )
     counters = ", ".join(f"{name}: {count}" for name, count in found["counters"].items())
     lines = [f"waiting: {_waiting(found)} record(s); {counters}", *_complaints(found)]
     return Group(head, table, *map(Text, lines))
+
+
+def _counted(link: dict[str, Any]) -> tuple[str, str]:
+    """What was used of what the link's network counts, with its price, and what its budget has left."""
+    unit, budget = Unit(link["unit"]), link["budget"]
+    used = "" if unit is Unit.BYTE else unit.several(link["units"])
+    cost = f"{', ' if used else ''}costs {link['cost']:.4g}" if link["cost"] else ""
+    return used + cost, "" if budget is None else unit.several(budget["left"])
 
 
 def _complaints(found: dict[str, Any]) -> list[str]:

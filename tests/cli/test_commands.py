@@ -15,6 +15,7 @@ import rataccess
 import rataccess.cli as command_line
 from rataccess import AsyncDevice, ReceiptState, Service, errors
 from rataccess.channel.packets import MOST_PACKETS
+from rataccess.cli import status
 from rataccess.cli.fleet_identity import _read_key
 from rataccess.config import load
 from rataccess.device.build import checked
@@ -22,6 +23,7 @@ from rataccess.exchange.inbound import Inflow
 from rataccess.keys import FileKeyStore
 from rataccess.services import admin, provisioning, settings
 from rataccess.services.running import serving
+from rataccess.tariff import Unit
 from tests.cli.conftest import Cli
 
 COMMANDS = ("demo", "serve", "provision", "status", "explain", "send", "doctor", "at", "trace")
@@ -264,6 +266,22 @@ def provisioned(cli: Cli, services: Path) -> Path:
     path = Path("D-1/rataccess.toml")
     path.write_text(path.read_text().replace("eth0", "lo").replace("ethernet", "wired").replace("port = 0", "port = 9"))
     return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "units", "cost", "left", "told"),
+    [
+        (Unit.BYTE, 57, 0.0, None, ("", "")),
+        (Unit.BYTE, 57, 0.5, 900, ("costs 0.5", "900 bytes")),
+        (Unit.CREDIT, 1, 0.12, 199, ("1 credit, costs 0.12", "199 credits")),
+        (Unit.AIRTIME, 2650, 0.0, 27_600, ("2.6 s of air time", "27.6 s of air time")),
+    ],
+)
+def test_status_tells_what_was_used_of_what_counts(
+    unit: Unit, units: int, cost: float, left: int | None, told: tuple[str, str]
+) -> None:
+    budget = None if left is None else {"left": left, "spent": 0}
+    assert status._counted({"unit": str(unit), "units": units, "cost": cost, "budget": budget}) == told
 
 
 async def test_status_and_explain_ask_a_running_device(
