@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -125,23 +126,44 @@ async def test_packets_for_the_other_service_go_there_and_its_answers_come_back(
             assert running.counters["answers that nobody asked for"] == 1
 
 
+async def test_a_packet_for_a_service_that_is_down_is_not_taken(tmp_path: Path) -> None:
+    management = WaysWorld(tmp_path, RELAY, Service.MANAGEMENT)
+    manager = management.add()
+    async with management.running() as other:
+        port = other.way("relay").address[1]
+    sky = '[[ways]]\nkind = "directip"\nname = "sky"\nhost = "127.0.0.1"\nport = 0\n'
+    async with WaysWorld(tmp_path, sky + f'other = "127.0.0.1:{port}"\n').running() as running:
+        way, airway = running.way("sky"), Airway("sky", "imei", NAMES["imei"], "sbd", 270)
+        data, _ = record(manager, 1, service=Service.MANAGEMENT)
+        for _ in range(3):
+            assert not way._hear_for(Service.MANAGEMENT, data, airway)
+            await asyncio.sleep(0)
+        assert running.counters["packets that did not reach the other service"] == 3
+        again = WaysWorld(tmp_path, RELAY.replace("port = 0", f"port = {port}"), Service.MANAGEMENT)
+        async with again.running() as other:
+            assert way._hear_for(Service.MANAGEMENT, data, airway)
+            await until(lambda: other.rows() == [(1, "readings", "sbd")])
+
+
 async def test_the_other_service_may_have_no_address_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = WaysWorld(
-        tmp_path, '[[ways]]\nkind = "semtech"\nname = "farm"\nhost = "127.0.0.1"\nport = 0\nother = "later.invalid:1"\n'
-    )
+    listener = socket.socket(type=socket.SOCK_DGRAM)
+    listener.bind(("127.0.0.1", 0))
+    other = f'other = "later.invalid:{listener.getsockname()[1]}"\n'
+    world = WaysWorld(tmp_path, '[[ways]]\nkind = "semtech"\nname = "farm"\nhost = "127.0.0.1"\nport = 0\n' + other)
     loop, found = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
 
     async def nobody(*_: Any, **__: Any) -> Any:
         raise OSError(-2, "Name or service not known")
 
     monkeypatch.setattr(loop, "getaddrinfo", nobody)
-    async with world.running() as running:
-        way, airway = running.way("farm"), Airway("farm", "deveui", NAMES["deveui"], "lorawan", 51)
-        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
-        await until(way._linking.done)
-        monkeypatch.setattr(loop, "getaddrinfo", lambda host, *rest, **more: found("127.0.0.1", *rest, **more))
-        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
-        await until(way._linking.done)
-        way._hear_for(Service.MANAGEMENT, b"\x00", airway)
-        assert running.counters["packets that did not reach the other service"] == 2
-        assert running.counters["packets passed on to the other service"] == 1
+    with listener:
+        async with world.running() as running:
+            way, airway = running.way("farm"), Airway("farm", "deveui", NAMES["deveui"], "lorawan", 51)
+            way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+            await until(way._linking.done)
+            monkeypatch.setattr(loop, "getaddrinfo", lambda host, *rest, **more: found("127.0.0.1", *rest, **more))
+            way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+            await until(way._linking.done)
+            way._hear_for(Service.MANAGEMENT, b"\x00", airway)
+            assert running.counters["packets that did not reach the other service"] == 2
+            assert running.counters["packets passed on to the other service"] == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -47,15 +48,21 @@ class UdpSocket(asyncio.DatagramProtocol):
             raise WayBroken(f"{host} port {port}: {error.strerror or error}") from error
 
     def send(self, data: bytes, address: Any = None) -> bool:
-        """Send one datagram; whether it could be tried."""
+        """Send one datagram; whether it could be tried, and was not refused there and then: on one machine the kernel says
+        at once that nobody listens."""
         if self._transport is None or self._transport.is_closing():
             return False
+        self._refused()  # of an earlier datagram: it would be told instead of sending this one
         try:
             self._transport.sendto(data, address)
         except (OSError, ValueError) as error:
             logger.debug("send: %s", error)
             return False
-        return True
+        return not self._refused()
+
+    def _refused(self) -> bool:
+        assert self._transport is not None
+        return bool(self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     async def until_lost(self) -> None:
         """Raises `WayBroken` when the socket has been lost."""
