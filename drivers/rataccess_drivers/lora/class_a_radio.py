@@ -6,7 +6,8 @@ When a window has to open.  A downlink's preamble begins `delay` after the end o
 gateways keep it to microseconds).  Its preamble has 8 symbols, of which the chips need 4 to 6 to lock (SX1276 datasheet
 rev. 7, section 4.1.1.6; SX1261/2 rev. 2.1, section 6.1.1.1).  Three things make us miss that time:
 
-- `error`, either way: both clocks (100 ppm of 15 s are 1.5 ms) and the time stamp of the TxDone interrupt;
+- `error`, either way: the time stamp of the TxDone interrupt, and both clocks: crystals by up to 100 ppm, and Linux's
+  monotonic clock by up to 500 ppm more while the time is being set right (adjtimex(2)), which `DRIFT` adds by the delay;
 - `late`: Linux wakes a process after the time it asked for, on a Raspberry Pi under load up to 20 ms;
 - `startup`: SPI and the chip's synthesizer, before it hears anything.
 
@@ -31,6 +32,7 @@ from rataccess_drivers.lora.transceiver import Reception, Transceiver
 log = logging.getLogger("rataccess.lorawan")
 
 LOCK_SYMBOLS = 6
+DRIFT = 500e-6
 MOST_SYMBOLS = 248
 """The longest window that an SX126x can be told in symbols."""
 
@@ -48,10 +50,10 @@ class Margins:
         Fast modulations have windows too short for the widest margins: then less of `late` is provided for, since a window
         that opened as early as that would end before the preamble for every host that wakes in time.
         """
-        symbol = listen.modulation.symbol_time
-        late = min(self.late, max(0.0, (MOST_SYMBOLS - LOCK_SYMBOLS) * symbol - 2 * self.error))
-        symbols = LOCK_SYMBOLS + math.ceil((late + 2 * self.error) / symbol - 1e-9)
-        return listen.at - self.error - late - startup, min(symbols, MOST_SYMBOLS)
+        symbol, error = listen.modulation.symbol_time, self.error + DRIFT * listen.after
+        late = min(self.late, max(0.0, (MOST_SYMBOLS - LOCK_SYMBOLS) * symbol - 2 * error))
+        symbols = LOCK_SYMBOLS + math.ceil((late + 2 * error) / symbol - 1e-9)
+        return listen.at - error - late - startup, min(symbols, MOST_SYMBOLS)
 
 
 class ClassARadio:

@@ -33,6 +33,8 @@ class Listen:
     at: float
     frequency: int
     modulation: Modulation
+    after: float = 0.0
+    """Seconds from the end of the uplink to `at`: over so long clocks may have drifted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,5 +26,5 @@ def window(region: Region, session: Session | None, choice: Choice, ended_at: fl
     modulation = None if dr is None else region.downlink_modulation(dr)
     if modulation is None:
         raise FrameError(f"{region.name} has no receive window with DR{dr}")
-    at = ended_at + delay + (RX2_AFTER_RX1 if number == 2 else 0.0)
-    return Listen(number, at, frequency, modulation)
+    after = delay + (RX2_AFTER_RX1 if number == 2 else 0.0)
+    return Listen(number, ended_at + after, frequency, modulation, after)
