@@ -15,6 +15,7 @@ from tests.satellite.imt_script import ScriptedImt, driver
 pytestmark = pytest.mark.looptime
 
 HELLO = RadioMessage(b"hello")
+HIDDEN = {"constellation_visible": False, "signal_bars": 0}
 
 
 async def up(script: ScriptedImt, memory: Forgetful | None = None, **options: Any) -> Any:
@@ -111,13 +112,19 @@ async def test_no_message_without_sky() -> None:
     modem = await up(script, sky_patience=30.0)
     heard: list[Any] = []
     modem.on_status(heard.append)
-    script.say(299, "constellationState", {"constellation_visible": False, "signal_bars": 0})
+    visible, script.answers["GET constellationState"] = script.answers["GET constellationState"], (200, HIDDEN)
+    script.say(299, "constellationState", HIDDEN)
     await asyncio.sleep(1)
     with pytest.raises(NotNow):
         await modem.send_message(HELLO)
     await asyncio.sleep(40)
     assert [each.evidence for each in heard] == [Evidence.SIM]
     assert script.messages == []
+    script.answers["GET constellationState"] = visible  # and the line that would have told was lost
+    await modem.attach()
+    script.say(299, "constellationState", HIDDEN)
+    await asyncio.sleep(1)
+    assert await modem.send_message(HELLO)
     await modem.aclose()
 
 

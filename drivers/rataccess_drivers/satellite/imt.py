@@ -153,7 +153,7 @@ class ImtDriver(ImtModem):
     # --- sending ------------------------------------------------------------------------------------------------------
 
     async def _send(self, data: bytes) -> Handover | None:
-        self._check_idle()
+        await self._check_idle()
         await self._end_leftover()
         self._reference = self._reference % MOST_REFERENCE + 1
         imei = self.identity.get("imei", "")
@@ -171,12 +171,18 @@ class ImtDriver(ImtModem):
             self._final = None
             self._forget_or_doubt()
 
-    def _check_idle(self) -> None:
-        """No message is begun without sky, before its time, or beside another one."""
+    async def _check_idle(self) -> None:
+        """No message is begun before its time, or without sky: where there was none, the modem is asked again."""
         if self._pace.left:
             raise NotNow(f"{self.name} waits after a message that failed", self._pace.left)
-        if not self._sees or (self._bars or 0) < self.options.least_bars:
+        if not self._bright:
+            self._see(await self._console.get("constellationState"))
+        if not self._bright:
             raise NotNow(f"{self.name} has a signal of {self._bars} of 5", LOOK_AGAIN)
+
+    @property
+    def _bright(self) -> bool:
+        return self._sees and (self._bars or 0) >= self.options.least_bars
 
     async def _end_leftover(self) -> None:
         """See that the modem has no message of an earlier process any more, which it might send at any time."""

@@ -193,7 +193,7 @@ class ImtModem(SatelliteRadio, ABC):
             raise AttachFailed(str(self._trouble))
 
     async def _check_provisioning(self) -> None:
-        told = await self._console.ask("GET", "messageProvisioning")
+        told = await self._console.insist("GET", "messageProvisioning")
         rows = told.body.get("provisioning")
         topics = [row.get("topic_id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         if told.code == 200 and self.options.topic in topics:

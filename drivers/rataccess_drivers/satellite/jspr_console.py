@@ -6,6 +6,7 @@ Rules of this file: writing, waiting and time limits; what bodies mean is for th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from rataccess_drivers.satellite.jspr import Event, JsprEngine, Message, Replied
 
 # A modem answers at once; the vendor's library waits a second.
 REPLY_LIMIT = 5.0
+TRIES = 3
+"""Of what may be asked again, where no answer came, or one that the request did not arrive as it was said."""
+_SPOILT = (401, 405, 407)
 
 
 class JsprConsole:
@@ -78,18 +82,27 @@ class JsprConsole:
                 self._handle(self._engine.expire(request))
 
     async def get(self, target: str) -> Message:
-        """`GET`; raises `CommandFailed` for any code but 200, and as `ask`."""
+        """`GET`, asked again where a line was spoilt; raises `CommandFailed` for any code but 200, and as `ask`."""
         return await self._sure("GET", target, {}, ())
 
     async def put(self, target: str, body: Mapping[str, Any], *, fine: Sequence[int] = ()) -> Message:
-        """`PUT`; codes in `fine` are as good as 200."""
+        """`PUT` of a setting, which may be said again; codes in `fine` are as good as 200."""
         return await self._sure("PUT", target, body, fine)
 
     async def _sure(self, method: str, target: str, body: Mapping[str, Any], fine: Sequence[int]) -> Message:
-        told = await self.ask(method, target, body)
+        told = await self.insist(method, target, body)
         if told.code != 200 and told.code not in fine:
             raise CommandFailed(f"{self.name}: {method} {target} was answered with {told}", told.code)
         return told
+
+    async def insist(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Message:
+        """The reply, asked for again where a line was spoilt on its way; raises as `ask`."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(RadioSilent):
+                told = await self.ask(method, target, body)
+                if told.code not in _SPOILT:
+                    return told
+        return await self.ask(method, target, body)
 
     def put_at_once(self, target: str, body: Mapping[str, Any]) -> None:
         """`PUT` before anything else that waits; nobody waits for its reply but the line."""
