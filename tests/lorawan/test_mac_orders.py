@@ -249,6 +249,10 @@ def test_tx_param_setup_frees_of_dwell_time() -> None:
     bench.send(b"x")
     assert bench.sent[-1].action.power_dbm == 16
     assert bench.sent[-1].action.airtime <= 0.4
+    loud = joined(AS923)
+    loud.order(TxParamSetupReq(max_eirp=15))
+    loud.send(b"x")
+    assert loud.sent[-1].action.power_dbm == AS923.max_eirp, "36 dBm are more than the region allows (clause 5.8)"
     silent = joined(EU868)
     silent.order(TxParamSetupReq(max_eirp=5))
     assert answers(silent) == []

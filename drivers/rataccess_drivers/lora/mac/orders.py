@@ -186,7 +186,8 @@ def _downlink_channel(state: Obeyed, command: mac.DlChannelReq) -> Obeyed:
 def _tx_param(state: Obeyed, command: mac.TxParamSetupReq) -> Obeyed:
     region, session = state.where.region, state.session
     limits = {"uplink_dwell": command.uplink_dwell, "downlink_dwell": command.downlink_dwell}
-    changed = session.replace(max_eirp=mac.EIRP[command.max_eirp], **limits)
+    eirp = min(region.max_eirp, mac.EIRP[command.max_eirp])  # never more than the region's (5.8)
+    changed = session.replace(max_eirp=eirp, **limits)
     state = _usable(replace(state.answer(mac.TxParamSetupAns()), session=changed))
     rates = state.session.data_rates(region)
     dr = min((each for each in rates if each >= changed.dr), default=rates[-1])
