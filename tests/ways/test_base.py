@@ -20,7 +20,7 @@ from rataccess.objects import Service, encode
 from rataccess.services.airway import Airway
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.sockets import Allowed, host_and_port
-from rataccess.services.ways.base import LASTED, Surroundings, WayIn, service_of
+from rataccess.services.ways.base import LASTED, QUIET, Surroundings, WayIn, service_of
 from rataccess.services.ways.rooms import believed, downlink_room, largest_downlink, room_of
 from rataccess.services.ways.semtech import adr
 from rataccess.services.ways.semtech.sessions import MOST_ROOTS, RESERVED, DeviceState, Session, root_of
@@ -110,6 +110,21 @@ async def test_a_defect_and_a_lost_port_end_nothing(caplog: pytest.LogCaptureFix
     assert way.counted["ways in begun again"] == 2
     assert len(way.runs) == 2
     await way.aclose()
+
+
+@pytest.mark.looptime
+async def test_what_strangers_cause_is_told_once_in_a_while_and_counted_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    way = Fragile()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            for number in range(50):
+                way._met(RuntimeError("a defect"))
+                way._warn("way %s: %d", number)
+            await asyncio.sleep(QUIET)
+    assert way.counted["ways in that met a defect"] == 150
+    assert [each.getMessage() for each in caplog.records] == ["way fragile met a defect", "way fragile: 0"] * 3
 
 
 async def test_one_that_cannot_begin_says_so() -> None:

@@ -183,10 +183,10 @@ class HookWay(WayForBoth):
             async with asyncio.timeout(self._hook.timeout):
                 answer = await self._client.post(url, data=form)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            logger.warning("way %s: the provider cannot be reached: %s", self.name, http.told(error))
+            self._warn("way %s: the provider cannot be reached: %s", http.told(error))
             return Outcome.SOON
         except (httpx.HTTPError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("way %s: no answer of the provider: %s", self.name, http.told(error))
+            self._warn("way %s: no answer of the provider: %s", http.told(error))
             return Outcome.UNKNOWN
         outcome = self._judge(answer.status_code, answer.text[:1000])
         if outcome is not Outcome.DONE:

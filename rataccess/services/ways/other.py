@@ -8,7 +8,6 @@ write to the socket must not have us send what costs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import abstractmethod
 from collections import OrderedDict
 from typing import Any
@@ -20,8 +19,6 @@ from rataccess.services.sockets import host_and_port
 from rataccess.services.ways.base import Surroundings, WayIn
 from rataccess.services.ways.frames import RelayFrame, decode, encode
 from rataccess.services.ways.udp import UdpSocket
-
-logger = logging.getLogger("rataccess.services.ways")
 
 MOST_KEPT = 4096
 """Devices of the other service that are remembered for its answers."""
@@ -63,7 +60,7 @@ class WayForBoth(WayIn):
             await link.connected(host, port)
         except WayBroken as error:  # its name has no address now: looked up with the next packet that is for it
             self.last_error = str(error)
-            logger.warning("way %s: the other service at %s", self.name, error)
+            self._warn("way %s: the other service at %s", error)
         else:
             self._link = link
 

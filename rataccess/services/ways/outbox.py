@@ -21,6 +21,8 @@ MOST_FOR_ONE = 8
 MOST_WAITING = 1024
 FORGOTTEN = 86_400.0
 """Seconds after which a message is given up."""
+LEAST = 60.0
+"""Seconds within which nothing is taken for made anew."""
 SOON, LATER = (30.0, 3600.0), (900.0, 3600.0)
 """Seconds before the next try: the first, and the longest."""
 
@@ -59,7 +61,7 @@ class Outbox:
         repeats_after: float,
     ) -> None:
         """`repeats_after`: seconds after which the services make a message anew of what was not acknowledged."""
-        self._repeats_after = repeats_after
+        self._repeats_after = max(LEAST, repeats_after)
         self._deliver, self._count, self._random = deliver, count, random
         self._waiting: list[_Waiting] = []
         self._told = asyncio.Event()

@@ -154,7 +154,7 @@ class SemtechWay(WayForBoth):
         try:
             await self._store.do(lambda found: _put(found, [row]))
         except StoreError as error:
-            logger.warning("way %s: the air time of gateway %s was not kept: %s", self.name, gateway.eui, error)
+            self._warn("way %s: the air time of gateway %s was not kept: %s", gateway.eui, error)
 
     def _app_key(self, dev_eui: str) -> bytes | None:
         keys, now = self._around.keys, asyncio.get_running_loop().time()
@@ -235,7 +235,7 @@ class SemtechWay(WayForBoth):
                 await self._write(self._store)
         except StoreError as error:
             self._count("batches that the store refused")
-            logger.warning("way %s: a session was not kept: %s", self.name, error)
+            self._warn("way %s: a session was not kept: %s", error)
             if reception.accept is not None:
                 return  # its nonce could be used again after a restart; the device asks again
         await asyncio.sleep(max(0.0, reception.begun + self._settings.gather - loop.time()))
