@@ -99,7 +99,7 @@ class Trust:
         """The network of a link that acknowledges handover has accepted a packet, or has not although it should have."""
         now = self._clock.monotonic()
         if accepted:
-            standing.link.prove()
+            standing.link.prove("its network took a packet")
             standing.heard()
             doubted = standing.suspicion
             standing.clear()

@@ -158,14 +158,17 @@ class Link(Standing):
             self._lose(transport, broken)
             raise broken from error
 
-    def prove(self) -> None:
-        """A service answered over this link: `REACHABLE`.  Back-off and ladder start anew.  Ignored when not ready."""
+    def prove(self, how: str = "a service answered") -> None:
+        """Packets pass: `REACHABLE`.  Back-off and ladder start anew.  Ignored when not ready.
+
+        A service answered over this link or, `how` says so, its network took a packet where it is that which it tells.
+        """
         if not self.ready:
             return
         self._health.clear()
         self._trouble.ends()
         self._trouble.forget()
-        self._set(Evidence.REACHABLE, "a service answered")
+        self._set(Evidence.REACHABLE, how)
 
     def doubt(self, why: str) -> None:
         """Requests went unanswered: no longer `REACHABLE`, and the radio is asked at once.  Ignored when not ready."""

@@ -44,8 +44,8 @@ class Radio:
     def release(self) -> None:
         """It is up."""
 
-    def prove(self) -> None:
-        """Nothing is remembered."""
+    def prove(self, how: str = "a service answered") -> None:
+        self.detail = how
 
     def allowances(self) -> tuple[()]:
         return ()
@@ -122,6 +122,7 @@ async def test_two_packets_that_its_network_did_not_accept_fell_a_link_and_no_pr
     await access.send("lora", PACKET)
     await access.send("lora", PACKET)
     assert access.links["lora"].unaccepted == 0
+    assert lora.detail == "its network took a packet"
     await access.aclose()
 
 
