@@ -26,6 +26,7 @@ async def test_a_site_on_a_pseudo_terminal(tmp_path: Path) -> None:
         assert told["web"][1]
         with pytest.raises(ValueError, match="there is no control 'nonsense'"):
             site.controls.do("nonsense")
+        assert {"send", "sky"} <= set(site.controls.do("names"))
         with pytest.raises(ValueError, match="is no line"):
             site.controls.do("line", {"name": "nonsense", "level": True})
         assert site.controls.do("send", {"data": "00ff", "flush": True}) == 1

@@ -118,13 +118,14 @@ class SiteControls(Hands):
         self._site = site
 
     def do(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Call a control of the site or of its modem; raises `ValueError` for one that does not exist."""
+        """Call a control of the site or of its modem, or `names`; raises `ValueError` for one that does not exist."""
         modem = self._site.modem.controls
-        if name not in self.names() and name in modem.names():
-            return modem.do(name, arguments)
-        if name not in self.names():
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(self.names() + modem.names())}")
-        return super().do(name, arguments)
+        own = self.names()
+        if name == "names":
+            return own + modem.names()
+        if name not in own and name not in modem.names():
+            raise ValueError(f"there is no control {name!r}; there are {', '.join(own + modem.names())}")
+        return super().do(name, arguments) if name in own else modem.do(name, arguments)
 
     def send(self, data: str, flush: bool = False, high: bool = False) -> int:
         """Submit an MT message (hex) for the modem; returns its status as DirectIP has it."""
