@@ -196,6 +196,35 @@ async def test_answers_to_what_came_meanwhile_do_not_pile_up(
     assert caplog.text.count("are no JSON") == 1
 
 
+async def test_what_the_store_cannot_keep_now_is_kept_later(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brokers, "AGAIN", 0.01)
+    world = WaysWorld(tmp_path, chirpstack(mosquitto))
+    device = world.add()
+    async with subscribed(world) as running, network(mosquitto, "application/+/device/+/command/down") as server:
+        with running.store_away(monkeypatch):
+            for number in (1, 2, 3):
+                await server.publish(UP, event(record(device, number)[0]))
+            await until(lambda: len(running.way("lns")._unkept) == 3)
+            assert running.rows() == []
+        await server.downlink()
+        await until(lambda: not running.way("lns")._unkept)
+        assert [row[0] for row in running.rows()] == [1, 2, 3]
+        way, kept = running.way("lns"), list[int]()
+
+        def hear(batch: Any) -> bool:
+            (data, _), *_ = batch
+            kept.append(data[0])
+            return bool(data[0] != 7)
+
+        way._heard = hear
+        way._unkept.extend((bytes([each]), None) for each in (1, 7, 2, 7))
+        await until(lambda: kept[-3:] == [7, 7, 7])  # the last has nobody behind it
+        assert running.counters["packets that the store refused for good"] == 1
+        assert kept[:5] == [1, 7, 2, 7, 7]
+
+
 async def test_several_processes_share_the_uplinks_and_each_learns_what_went_out(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rataccess.errors import MissingExtra, ObjectError, ReceiverDown, WayBroken
+from rataccess.link.backoff import exponential
 from rataccess.services.airway import Airway
 from rataccess.services.receivers.mqtt import tls_context, told
 from rataccess.services.ways import events
@@ -30,6 +31,8 @@ logger = logging.getLogger("rataccess.services.ways")
 MOST_WAITING = 1000
 """Downlinks that wait for the broker, at most; the oldest are dropped."""
 
+AGAIN, LONGEST_AGAIN = 2.0, 60.0
+"""Seconds before what the store could not keep is given to it again, for the broker has let go of it: at first, at most."""
 STALE = 30.0
 """Seconds after which a downlink is not worth publishing: its receive windows are long over, and it would only queue up at
 the network server before fresher ones."""
@@ -59,6 +62,8 @@ class BrokerWay(WayIn):
         super().__init__(settings.name, around)
         self._broker, self._username, self._password = settings, username, password
         self._waiting: asyncio.Queue[_Publication] = asyncio.Queue()
+        self._unkept: deque[tuple[bytes, Airway]] = deque(maxlen=MOST_WAITING)
+        """Packets that the store could not keep yet, in order; of too many the oldest are lost."""
         self._rooms: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """For devices whose network refused a downlink for its size: what was thought to fit, and what did."""
         self._port = settings.ports[around.service]
@@ -84,6 +89,7 @@ class BrokerWay(WayIn):
             await self._subscribe(client)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._publish(client), name=f"way {self.name} out")
+                group.create_task(self._keep_again(), name=f"way {self.name} again")
                 async for message in client.messages:
                     self._take(str(message.topic), message.payload)
         except* _broker_errors() as found:
@@ -156,7 +162,26 @@ class BrokerWay(WayIn):
         if event.port != self._port:
             self._count("uplinks on the port of another")
         elif event.data:
-            self._hear(event.data, self._airway(event))
+            packet = event.data, self._airway(event)
+            if self._unkept or not self._hear(*packet):
+                self._unkept.append(packet)
+
+    async def _keep_again(self) -> None:
+        failures = 1
+        while True:
+            await asyncio.sleep(exponential(failures, AGAIN, LONGEST_AGAIN, self._around.random))
+            failures = 1 if self._kept() else failures + 1
+
+    def _kept(self) -> bool:
+        """Whether all has been kept now; one that the store refuses, and not the one behind it, is lost."""
+        while self._unkept:
+            if self._heard([self._unkept[0]]) is False:
+                if len(self._unkept) < 2 or self._heard([self._unkept[1]]) is False:
+                    return False
+                self._unkept.popleft()
+                self._count("packets that the store refused for good")
+            self._unkept.popleft()
+        return True
 
     def _airway(self, event: events.Event) -> Airway:
         region = self._broker.region
