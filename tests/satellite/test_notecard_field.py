@@ -11,7 +11,7 @@ import pytest
 from rataccess.config.model import BudgetSettings, LinkSettings
 from rataccess.device.build import checked
 from rataccess.driver import Evidence, RadioMessage
-from rataccess.errors import AttachFailed, ConfigurationError, NotNow, RadioSilent
+from rataccess.errors import AttachFailed, ConfigurationError, NotNow, RadioSilent, TransportBroken
 from rataccess.tariff import Unit
 from rataccess_drivers.satellite.notecard_bus import I2cBus
 from tests.satellite.notecard_script import Inline, ScriptedI2c, ScriptedNotecard, driver
@@ -180,3 +180,32 @@ async def test_hints_say_what_is_counted() -> None:
     modem = driver(notecard, billed="bytes")
     assert modem.message_hints.tariff.units(100) == 126
     assert driver(notecard).message_hints.tariff.units(100) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "known"),
+    [
+        ({"status": "completed {sync-end}", "completed": 7}, False),
+        ({"status": "syncing over cell {sync-begin}", "seconds": 1}, False),
+        ({"status": "completed {sync-end}", "completed": 5000}, True),
+        ({"status": "waiting {sync-none}"}, True),
+        ({}, True),
+    ],
+)
+async def test_a_note_that_nobody_saw_may_have_left_already(status: dict[str, Any], known: bool) -> None:
+    """No answer to its addition, and it does not wait: it was sent by a synchronisation that ran, or it was never there."""
+    notecard = ScriptedNotecard()
+    modem = await up(notecard)
+    notecard.answers["hub.sync.status"] = status
+    notecard.answers["note.add"] = {}  # what became of it is not to be seen
+    notecard.reply_to_lose = "note.add"
+    with pytest.raises(NotNow, match="not known"):
+        await modem.send_message(HELLO)
+    del notecard.answers["note.add"]
+    if known:
+        assert await modem.send_message(HELLO)
+    else:
+        with pytest.raises(TransportBroken, match="may have this very message"):
+            await modem.send_message(HELLO)
+    assert await modem.send_message(RadioMessage(b"other"))
+    await modem.aclose()

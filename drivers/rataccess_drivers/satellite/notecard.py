@@ -5,7 +5,8 @@ retries in `notecard_console`, who is told what of a message in `base`.
 
 Nothing twice: a note is added once, and never by asking again.  Before that it is on disk how many notes wait in the file;
 where the reply was lost, one more of them says that it was added.  In mode `minimum` the file empties only when the driver
-says so, which makes that count exact; in other modes a note whose addition nobody saw counts as one that may be there.
+says so: where none of its synchronisations ran meanwhile, no more of them says that it was not.  Otherwise a note whose
+addition nobody saw counts as one that may be there, or have left.
 
 Evidence: PORT the bus is open, RADIO the Notecard answers, REGISTERED its network is gone, BEARER it takes notes.
 """
@@ -29,12 +30,14 @@ from rataccess_drivers.satellite.notecard_bus import I2cBus, I2cDevice, Notecard
 from rataccess_drivers.satellite.notecard_card import QUICK, NotecardCard
 from rataccess_drivers.satellite.notecard_console import Unsure
 from rataccess_drivers.satellite.notecard_options import NotecardOptions
-from rataccess_drivers.satellite.notecard_wire import Trouble, trouble
+from rataccess_drivers.satellite.notecard_wire import Trouble, tags, trouble
 
 __all__ = ["NotecardDriver", "NotecardOptions"]
 
 # Looks at a note on its way: soon at first, for Wi-Fi; seldom after that, for satellites.
 WATCH = (1.0, 2.0, 4.0, 8.0, 15.0)
+SLACK = 2.0
+"""Seconds by which a Notecard's seconds and ours may differ."""
 ADDED = "added"
 """Mark of an attempt whose note is in the Notecard."""
 
@@ -159,10 +162,18 @@ class NotecardDriver(NotecardCard):
         now = await self._queued()
         if now > attempt.number:
             return self._attempts.change(attempt, reference=ADDED)
-        if self.options.mode == "minimum" and now == attempt.number:
+        if self.options.mode == "minimum" and now == attempt.number and await self._undisturbed(attempt):
             self._attempts.forget(attempt)
             return None
         return self._attempts.change(attempt, outcome=Outcome.DOUBTFUL)
+
+    async def _undisturbed(self, attempt: Attempt) -> bool:
+        """Whether no note can have left the file since: no synchronisation runs, and none has ended."""
+        told = await self._console.ask({"req": "hub.sync.status"}, limit=QUICK)
+        status, ended = str(told.get("status") or ""), told.get("completed")
+        runs = bool(status) and not status.startswith(("completed", "waiting")) and "sync-end" not in tags(status)
+        since = self._context.clock.wall() - attempt.begun
+        return not runs and since >= 0 and not (isinstance(ended, int | float) and ended <= since + SLACK)
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
