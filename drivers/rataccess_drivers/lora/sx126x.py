@@ -18,6 +18,8 @@ from rataccess_drivers.lora.transceiver import TransceiverOptions
 
 _QUICK_LOOKS = 5
 """Most commands are done before the next SPI transfer can be set up."""
+_LOOKS_TO_STOP = 200
+"""Looks at the busy line, some 20 to 50 us each, before a chip that is told to stop is left to its timers."""
 _STEP = 0.0005
 _FALL_ASLEEP = 0.001
 """Seconds: for 500 us the chip must be left alone (13.1.1)."""
@@ -240,11 +242,17 @@ class Sx126x(SpiTransceiver):
         await asyncio.sleep(_FALL_ASLEEP)
 
     def _stop(self, wires: Wires) -> None:
-        if not wires.busy:
+        if _calm(wires):
             wires.transfer(bytes((Op.SET_STANDBY, commands.STANDBY_RC)))
 
     def _sleep_at_once(self, wires: Wires) -> None:
-        if not wires.busy:
-            wires.transfer(bytes((Op.SET_STANDBY, commands.STANDBY_RC)))
-        if not wires.busy:
+        if self._asleep:
+            return
+        self._stop(wires)
+        if _calm(wires):
             wires.transfer(bytes((Op.SET_SLEEP, commands.WARM_SLEEP)))
+
+
+def _calm(wires: Wires) -> bool:
+    """Whether the chip takes a command, at once or as soon as its oscillator has started; without waiting for the loop."""
+    return any(not wires.busy for _ in range(_LOOKS_TO_STOP))

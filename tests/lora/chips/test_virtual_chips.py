@@ -231,6 +231,22 @@ async def test_a_cancelled_transmission_is_off_the_air(kind: str) -> None:
         assert not ether.log[-1].aborted
 
 
+async def test_a_transmission_is_cancelled_while_the_chip_is_busy_with_its_begin(kind: str) -> None:
+    async with opened(kind, ether := Ether(1)) as (_, radio):
+        sending = asyncio.create_task(send(radio, bytes(200), SF9))
+        while not ether.log:
+            await asyncio.sleep(0.00005)
+        await stop(sending)
+        assert ether.log[-1].aborted
+        sending = asyncio.create_task(send(radio, bytes(200), SF9))
+        while len(ether.log) < 2:
+            await asyncio.sleep(0.00005)
+        await radio.aclose()
+        assert ether.log[-1].aborted
+        with suppress(Closed):
+            await sending
+
+
 async def test_absent_chips_are_not_found(kind: str) -> None:
     for level in (0x00, 0xFF):
         chip = virtual_chip(kind, Ether(1))
