@@ -23,7 +23,7 @@ class Crowd:
 
     def enter(self, who: Hashable, address: object, give_way: Callable[[], bool]) -> bool:
         """`who` has come from `address`; whether it may stay.  `give_way` ends it later on, and says whether it could."""
-        self._held[who] = host_of(address), give_way
+        self._held[who] = origin_of(address), give_way
         if len(self._held) <= self._most or self._one_leaves(who):
             return True
         self.leave(who)
@@ -42,7 +42,7 @@ class Crowd:
         self._held.pop(who, None)
 
 
-def host_of(address: object) -> str:
+def origin_of(address: object) -> str:
     """What one host can have many of counts as one: an IPv6 network of 64 bits (RFC 4291 section 2.5.4)."""
     text = str(address).partition("%")[0]
     try:

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rataccess.services.crowd import Crowd, host_of
+from rataccess.services.crowd import Crowd, origin_of
 
 
 def test_whoever_holds_most_gives_way_with_its_oldest() -> None:
@@ -46,9 +46,9 @@ def test_one_that_finds_nobody_to_give_way_does_not_stay() -> None:
 
 
 def test_hosts_are_told_apart() -> None:
-    assert host_of("::ffff:192.0.2.1") == host_of("192.0.2.1") != host_of("192.0.2.2")
-    assert host_of("2001:db8::1%eth0") == host_of("2001:db8::ffff") != host_of("2001:db8:0:1::1")
-    assert host_of(None) == host_of("None") != host_of("")
+    assert origin_of("::ffff:192.0.2.1") == origin_of("192.0.2.1") != origin_of("192.0.2.2")
+    assert origin_of("2001:db8::1%eth0") == origin_of("2001:db8::ffff") != origin_of("2001:db8:0:1::1")
+    assert origin_of(None) == origin_of("None") != origin_of("")
 
 
 @settings(max_examples=50)

@@ -33,19 +33,19 @@ async def say(running: RunningWorld, head: bytes, piece: bytes = b"", pieces: in
     return answer, taken
 
 
-@pytest.mark.parametrize(
-    ("head", "piece"),
-    [
-        (HEAD + b"Content-Length: 104857600\r\n\r\n", b"data=" + b"0" * 65_531),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"0" * 65_536 + b"\r\n"),
-    ],
-)
-async def test_of_what_is_too_large_little_is_read(tmp_path: Path, head: bytes, piece: bytes) -> None:
+TOO_LARGE = [
+    (HEAD + b"Content-Length: 104857600\r\n\r\n", b"data=" + b"0" * 65_531),
+    (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"0" * 65_536 + b"\r\n"),
+]
+
+
+async def test_of_what_is_too_large_little_is_read(tmp_path: Path) -> None:
     async with WaysWorld(tmp_path, ROCKBLOCK).running() as running:
-        answer, taken = await say(running, head, piece, 1600)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
-        assert taken < 400  # what the kernel's buffers hold, and no more
-        await until(lambda: running.counters.get(MALFORMED) == 1)
+        for number, (head, piece) in enumerate(TOO_LARGE, start=1):
+            answer, taken = await say(running, head, piece, 1600)
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
+            assert taken < 400  # what the kernel's buffers hold, and no more
+            await until(lambda number=number: running.counters.get(MALFORMED) == number)  # type: ignore[misc]
 
 
 async def test_a_body_that_never_comes_holds_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,24 +63,24 @@ async def test_a_request_without_a_length_has_no_body(tmp_path: Path) -> None:
         assert running.counters[MALFORMED] == 1
 
 
-@pytest.mark.parametrize(
-    "framing",
-    [
-        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
-        b"Content-Length: +0\r\n\r\n",
-        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-        b"Content-Length: 0\r\n\r\n",
-    ],
-)
-async def test_no_request_hides_behind_another(tmp_path: Path, framing: bytes) -> None:
+FRAMINGS = [
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    b"Content-Length: +0\r\n\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    b"Content-Length: 0\r\n\r\n",
+]
+
+
+async def test_no_request_hides_behind_another(tmp_path: Path) -> None:
     world = WaysWorld(tmp_path, ROCKBLOCK)
     device = world.add()
     async with world.running() as running:
         body = f"imei={IMEI}&data={record(device, 1)[0].hex()}".encode()
         hidden = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-        answer, _ = await say(running, HEAD + framing + hidden)
-        assert answer.count(b"HTTP/1.1 ") == 1
+        for framing in FRAMINGS:
+            answer, _ = await say(running, HEAD + framing + hidden)
+            assert answer.count(b"HTTP/1.1 ") == 1
         assert running.rows() == []
         assert await post(running, "rock", data=form(record(device, 2)[0])) == 200
         assert running.rows() == [(2, "readings", "sbd")]
@@ -91,9 +91,9 @@ async def test_the_same_over_and_over_is_filed_once(tmp_path: Path) -> None:
     device = world.add()
     async with world.running() as running:
         way, body = running.way("rock"), f"imei={IMEI}&data={record(device, 1)[0].hex()}".encode()
-        assert all(way._take(body, "text/plain") for _ in range(300))
-        assert all(way._take(body.replace(IMEI.encode(), b"%015d" % n), "") for n in range(300))
+        assert all(way._take(body, "text/plain") for _ in range(100))
+        assert all(way._take(body.replace(IMEI.encode(), b"%015d" % n), "") for n in range(100))
         assert running.rows() == [(1, "readings", "sbd")]
-        assert running.counters["replayed requests"] == 299
-        assert running.counters["packets of unknown names"] == 300
+        assert running.counters["replayed requests"] == 99
+        assert running.counters["packets of unknown names"] == 100
         assert len(running.core._sessions) == 1

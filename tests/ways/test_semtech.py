@@ -12,7 +12,7 @@ from rataccess.errors import StoreUnreachable
 from rataccess.objects import Service
 from rataccess.services import provisioning
 from rataccess.services.airway import Airway
-from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, Gateway, Gateways
+from rataccess.services.ways.semtech.gateways import MOST_GATEWAYS, SILENT, Gateway, Gateways
 from rataccess.services.ways.semtech.network import MOST_COPIES
 from rataccess_hil.lora.regions import REGIONS
 from tests.ways.farm import DEV_EUI, farm
@@ -419,6 +419,9 @@ def test_a_gateway_behind_a_nat_is_answered_at_its_newest_port() -> None:
     assert gateway.spoke(("192.0.2.1", 1002), 1, 2.0, asks=True)
     assert not gateway.spoke(("192.0.2.2", 1002), 2, 3.0, asks=True)
     assert (gateway.address, gateway.version, gateway.heard_at) == (("192.0.2.1", 1002), 1, 2.0)
+    assert gateway.spoke(("::ffff:192.0.2.1", 1, 0, 0), 2, 4.0, asks=True)
+    assert gateway.spoke(("2001:db8::1", 1, 0, 0), 2, 4.0 + SILENT + 1, asks=True)
+    assert gateway.spoke(("2001:db8::2", 1, 0, 0), 2, 5.0 + SILENT + 1, asks=True)  # its privacy address of today
 
 
 async def test_anything_from_the_network_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ class Network:
         return None if sent is None else sent[1]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30))
 def test_nothing_piles_up_and_lateness_does_not_last(uplinks: list[tuple[bool, bool]]) -> None:
     network = Network()

@@ -12,6 +12,7 @@ from typing import Any
 from rataccess.errors import ObjectError
 from rataccess.lorawan.regions import Region
 from rataccess.objects import decode, encode
+from rataccess.services.crowd import origin_of
 
 HOUR = 3600.0
 """What a duty cycle is measured over (EN 300 220-1 clause 5.4.1)."""
@@ -37,8 +38,10 @@ class Gateway:
 
     def spoke(self, address: Any, version: int, now: float, *, asks: bool) -> bool:
         """A datagram in its name came; `asks`: for downlinks.  Whether it is believed: not from another host than the one
-        that asked for downlinks a short while ago.  Another port is the same gateway's, behind a NAT that forgot it."""
-        if self.asked and now - self.asked_at <= SILENT and host_of(address) != host_of(self.address):
+        that asked for downlinks a short while ago.  Another port is the same gateway's, behind a NAT that forgot it, and so
+        is another IPv6 address of the same network."""
+        held = self.asked and now - self.asked_at <= SILENT
+        if held and origin_of(host_of(address)) != origin_of(host_of(self.address)):
             return False
         self.heard_at = now
         if asks:
