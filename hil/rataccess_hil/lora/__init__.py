@@ -14,7 +14,8 @@ from rataccess_hil.lora.ether import Ether, Heard, Listener, Station, Transmissi
 from rataccess_hil.lora.gateway import VirtualGateway
 from rataccess_hil.lora.network_device import Misdeed, NetworkDevice, ReceivedUplink
 from rataccess_hil.lora.network_server import NetworkServer
-from rataccess_hil.lora.rak3172 import RUI3_1, RUI3_4, RUI3_FIRST, WISBLOCK, Rui3Firmware, VirtualRak3172
+from rataccess_hil.lora.rak3172 import VirtualRak3172
+from rataccess_hil.lora.rak3172_firmware import RUI3_1, RUI3_4, RUI3_FIRST, WISBLOCK, Rui3Firmware
 from rataccess_hil.lora.rn2483 import VirtualRn2483, VirtualRn2903
 from rataccess_hil.lora.rn2483_firmware import RN2483_101, RN2483_103, RN2483_105, RN2903_105, RnFirmware
 from rataccess_hil.lora.sx1262 import VirtualSx1262

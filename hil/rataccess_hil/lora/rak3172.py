@@ -8,87 +8,24 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from rataccess_hil.lora import mac_commands
 from rataccess_hil.lora.end_device import Downlink, Finished, Refused
 from rataccess_hil.lora.ether import Ether
 from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
+from rataccess_hil.lora.rak3172_firmware import RUI3_4, Rui3Firmware
+from rataccess_hil.lora.rak3172_words import FACTORY, LORAWAN_ONLY, flag, whole
 
 _BANDS = {3: "IN865", 4: "EU868", 5: "US915", 6: "AU915", 8: "AS923"}
 _NUMBERS = {name: number for number, name in _BANDS.items()}
-_LORAWAN_ONLY = frozenset(
-    (
-        "ADR",
-        "CFM",
-        "CFS",
-        "CLASS",
-        "DCS",
-        "DR",
-        "JOIN",
-        "LINKCHECK",
-        "LPSEND",
-        "MASK",
-        "NJM",
-        "NJS",
-        "RECV",
-        "RETY",
-        "SEND",
-    )
-) | {"TIMEREQ", "TXP"}
-_FACTORY = {"CLASS": "A", "NJM": "1", "MASK": "0001", "LPM": "0", "PNM": "1", "DEBUG": "0"}
 _SECRETS = ("APPKEY", "NWKKEY", "APPSKEY", "NWKSKEY")
 
 
-@dataclass(frozen=True, slots=True)
-class Rui3Firmware:
-    """How a firmware spells what it says."""
-
-    version: str = "RUI_4.0.6_RAK3172-E"
-    join_failed: str = "+EVT:JOIN_FAILED_RX_TIMEOUT"
-    confirmed_ok: str = "+EVT:SEND_CONFIRMED_OK"
-    confirmed_failed: str = "+EVT:SEND_CONFIRMED_FAILED(4)"
-    """With the stack's reason: 4 is nothing heard in RX2."""
-    reception: tuple[str, ...] = ("+EVT:RX_{window}:{rssi}:{snr}:UNICAST:{port}:{data}",)
-    no_band: tuple[str, ...] = ("Restricted_Wait_{milliseconds}_ms", "AT_BUSY_ERROR")
-    unknown: str = "AT_COMMAND_NOT_FOUND"
-    tx_done: str = "+EVT:TX_DONE"
-    """Empty: nothing is said at the end of an unconfirmed uplink."""
-    answers_by_itself: bool = True
-    """Whether it sends an empty uplink where the network holds more or wants to know that its downlink has come."""
-    named_values: bool = True
-    """Whether `AT+DR=?` is answered by `AT+DR=5` or by `5`."""
-    blank_before_ok: bool = False
-
-
-RUI3_4 = Rui3Firmware()
-RUI3_1 = Rui3Firmware(
-    version="RUI_1.0.4_RAK3172-E",
-    join_failed="+EVT:JOIN FAILED",
-    confirmed_ok="+EVT:SEND CONFIRMED OK",
-    confirmed_failed="+EVT:SEND CONFIRMED FAILED",
-    no_band=("AT_DUTYCYCLE_RESTRICTED",),
-    unknown="AT_ERROR",
-    answers_by_itself=False,
-)
-RUI3_FIRST = Rui3Firmware(version="RUI_3.4.2_RAK3172-E", confirmed_failed="+EVT:SEND_CONFIRMED_FAILED", tx_done="")
-WISBLOCK = Rui3Firmware(
-    version="RUI_1.0.0_RAK4630",
-    join_failed="+EVT:JOIN FAILED",
-    confirmed_ok="+EVT:SEND CONFIRMED OK",
-    confirmed_failed="+EVT:SEND CONFIRMED FAILED",
-    no_band=("AT_DUTYCYCLE_RESTRICTED",),
-    unknown="AT_ERROR",
-    answers_by_itself=False,
-    reception=("+EVT:RX_{window}, RSSI {rssi}, SNR {snr}", "+EVT:{port}:{data}"),
-    named_values=False,
-    blank_before_ok=True,
-)
-
-
 class VirtualRak3172(SerialModule):
-    """A RAK3172.  `point_to_point` starts it in P2P mode (`AT+NWM=0`), as some are sold."""
+    """A RAK3172.  `point_to_point` starts it in P2P mode (`AT+NWM=0`), as some are sold; `transparent` where all bytes are
+    payload until three plus signs come.
+    """
 
     model = "rak3172"
 
@@ -100,12 +37,15 @@ class VirtualRak3172(SerialModule):
         firmware: Rui3Firmware = RUI3_4,
         point_to_point: bool = False,
         echo: bool = False,
+        transparent: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(port, ether, **options)
         self.firmware = firmware
         self._lorawan = not point_to_point
         self._echo = echo
+        self._transparent = transparent
+        self._escaping = 0
         self._band = _NUMBERS[self.device.region.name]
         self._confirmed = False
         self._last_confirmed_ok = False
@@ -116,13 +56,17 @@ class VirtualRak3172(SerialModule):
         self._auto_join, self._interval, self._tries = 0, 8, 0
         self._tries_left = 0
         self._joining = False
-        self._plain = dict(_FACTORY)
+        self._plain = dict(FACTORY)
         self.device.set_app_key(bytes(16))
         self.device.retries = 0
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
     def _character(self, byte: int) -> None:
+        if self._transparent:
+            self._escaping = self._escaping + 1 if byte == 0x2B else 0
+            self._transparent = self._escaping < 3
+            return
         if self._echo:
             self.port.write(bytes([byte]))
         super()._character(byte)
@@ -200,7 +144,7 @@ class VirtualRak3172(SerialModule):
         self.device.dev_eui, self.device.join_eui = self._burnt_in, 0
         self.device.adr, self.device.rate, self.device.retries = False, 0, 0
         self._confirmed, self._auto_join = False, 0
-        self._plain = dict(_FACTORY)
+        self._plain = dict(FACTORY)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -263,13 +207,13 @@ class VirtualRak3172(SerialModule):
             "APPEUI": self._set_app_eui,
             "APPKEY": lambda text: self.device.set_app_key(hex_bytes(text, 16)),
             "DR": self._set_rate,
-            "ADR": lambda text: setattr(self.device, "adr", _flag(text)),
-            "TXP": lambda text: setattr(self.device, "power_index", _number(text, 0, 14)),
-            "CFM": lambda text: setattr(self, "_confirmed", _flag(text)),
-            "RETY": lambda text: setattr(self.device, "retries", _number(text, 0, 7)),
-            "DCS": lambda text: setattr(self.device.plan, "duty_cycle", _flag(text)),
-            "LINKCHECK": lambda text: setattr(self, "_link_check", _number(text, 0, 2)),
-            "TIMEREQ": lambda text: setattr(self, "_time_request", _flag(text)),
+            "ADR": lambda text: setattr(self.device, "adr", flag(text)),
+            "TXP": lambda text: setattr(self.device, "power_index", whole(text, 0, 14)),
+            "CFM": lambda text: setattr(self, "_confirmed", flag(text)),
+            "RETY": lambda text: setattr(self.device, "retries", whole(text, 0, 7)),
+            "DCS": lambda text: setattr(self.device.plan, "duty_cycle", flag(text)),
+            "LINKCHECK": lambda text: setattr(self, "_link_check", whole(text, 0, 2)),
+            "TIMEREQ": lambda text: setattr(self, "_time_request", flag(text)),
             "JOIN": self._join,
             "SEND": self._send,
             "LPSEND": self._long_send,
@@ -290,16 +234,16 @@ class VirtualRak3172(SerialModule):
         self._ok()
 
     def _check_mode(self, name: str) -> None:
-        if not self._lorawan and name in _LORAWAN_ONLY:
+        if not self._lorawan and name in LORAWAN_ONLY:
             raise Bad("AT_MODE_NO_SUPPORT")
 
     def _set_mode(self, value: str) -> None:
         # It starts anew whatever the mode was, and before it could answer.
-        self._lorawan = _flag(value)
+        self._lorawan = flag(value)
         self.crash()
 
     def _set_band(self, value: str) -> None:
-        number = _number(value, 0, 12)
+        number = whole(value, 0, 12)
         if self.device.busy:
             raise Bad("AT_BUSY_ERROR")
         if number != self._band:
@@ -319,7 +263,7 @@ class VirtualRak3172(SerialModule):
         self.device.join_eui = int.from_bytes(hex_bytes(value, 8))
 
     def _set_rate(self, value: str) -> None:
-        rate = _number(value, 0, 7)
+        rate = whole(value, 0, 7)
         if rate not in self.device.region.rates:
             raise Bad("AT_PARAM_ERROR")
         self.device.rate = rate
@@ -327,16 +271,16 @@ class VirtualRak3172(SerialModule):
     def _sleep(self, value: str) -> None:
         self.asleep = True
         if value:
-            self._later(_number(value, 1, 1 << 31) / 1000, self._wake)
+            self._later(whole(value, 1, 1 << 31) / 1000, self._wake)
 
     # --- joining and sending ------------------------------------------------------------------------------------------
 
     def _join(self, value: str) -> None:
         parts = value.split(":") if value else ["1"]
-        start = _flag(parts[0])
-        auto = int(_flag(parts[1])) if len(parts) > 1 else self._auto_join
-        interval = _number(parts[2], 7, 255) if len(parts) > 2 else self._interval
-        tries = _number(parts[3], 0, 255) if len(parts) > 3 else self._tries
+        start = flag(parts[0])
+        auto = int(flag(parts[1])) if len(parts) > 1 else self._auto_join
+        interval = whole(parts[2], 7, 255) if len(parts) > 2 else self._interval
+        tries = whole(parts[3], 0, 255) if len(parts) > 3 else self._tries
         if start and (self.device.busy or self._joining):
             raise Bad("AT_BUSY_ERROR")
         self._auto_join, self._interval, self._tries = auto, interval, tries
@@ -355,14 +299,14 @@ class VirtualRak3172(SerialModule):
 
     def _send(self, value: str) -> None:
         port, colon, payload = value.partition(":")
-        number, data = _number(port, 1, 223), hex_bytes(payload)
+        number, data = whole(port, 1, 223), hex_bytes(payload)
         if not colon or len(payload) > 500:
             raise Bad("AT_PARAM_ERROR")
         self._uplink(number, data, self._confirmed)
 
     def _long_send(self, value: str) -> None:
         port, ack, payload = [*value.split(":"), "", ""][:3]
-        self._uplink(_number(port, 1, 223), hex_bytes(payload), _flag(ack))
+        self._uplink(whole(port, 1, 223), hex_bytes(payload), flag(ack))
 
     def _uplink(self, port: int, data: bytes, confirmed: bool) -> None:
         if self._joining:
@@ -437,15 +381,3 @@ class VirtualRak3172(SerialModule):
             self._received = f"{downlink.port}:{data}"
             for each in self.firmware.reception:
                 self._say(each.format(window=downlink.window, port=downlink.port, data=data, **levels))
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise Bad("AT_PARAM_ERROR")
-    return text == "1"
-
-
-def _number(text: str, lowest: int, highest: int) -> int:
-    if not text.isdigit() or not lowest <= int(text) <= highest:
-        raise Bad("AT_PARAM_ERROR")
-    return int(text)

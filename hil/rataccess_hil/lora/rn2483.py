@@ -38,8 +38,7 @@ class VirtualRn2483(SerialModule):
         self._joining = False
         self._paused = False
         self._silent = False
-        self._link_check = 0
-        self._margin, self._gateways = 255, 0
+        self._link_check, self._margin, self._gateways = 0, 255, 0
         self._radio = RawRadio(self.device, self._say, self._later)
         self.counters_used_up = False
         """Whether the uplink counter has reached its end: only a join helps."""
@@ -92,8 +91,7 @@ class VirtualRn2483(SerialModule):
             "radio": lambda rest: self._radio.command(rest, free=self._paused),
         }
         try:
-            handler = table.get(words[0])
-            answer = handler(words[1:]) if handler is not None else _INVALID
+            answer = table[words[0]](words[1:])
         except Bad as bad:
             answer = str(bad)
         except (ValueError, IndexError, KeyError):
@@ -143,8 +141,7 @@ class VirtualRn2483(SerialModule):
             "resume": self._mac_resume,
             "forceENABLE": self._mac_enable,
         }
-        handler = table.get(words[0])
-        return handler(words[1:]) if handler is not None else _INVALID
+        return table[words[0]](words[1:])
 
     def _mac_reset(self, words: list[str]) -> str:
         us = self.firmware.banner.startswith("RN2903")

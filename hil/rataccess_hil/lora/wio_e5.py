@@ -16,6 +16,7 @@ from rataccess_hil.lora.ether import Ether
 from rataccess_hil.lora.module import Bad, Port, SerialModule, hex_bytes
 from rataccess_hil.lora.regions import REGIONS
 from rataccess_hil.lora.wio_e5_test_mode import TestRadio
+from rataccess_hil.lora.wio_e5_words import colons, unquoted
 
 _PARAMETER, _UNKNOWN, _FORMAT, _UNAVAILABLE, _TOO_LONG, _CHARACTER = -1, -10, -11, -12, -21, -23
 _FOREIGN = ("EU433", "CN470", "CN779", "KR920", "RU864", "US915HYBRID")
@@ -45,8 +46,8 @@ class VirtualWioE5(SerialModule):
         self._port_number = 8
         self._joining = False
         self._sending = ""
-        self._hexadecimal = False
         self._link_check = False
+        self._dozing = False  # AT+LOWPOWER=AUTOON: asleep after each command
         self._time: float | None = None
         self.device.retries = 3
         self._radio = TestRadio(self.device, self._say, self._later)
@@ -73,10 +74,11 @@ class VirtualWioE5(SerialModule):
     def _wake(self) -> None:
         if self.asleep:
             self.asleep = False
-            self._say("+LOWPOWER: WAKEUP")
+            if not self._dozing:
+                self._say("+LOWPOWER: WAKEUP")
 
     def _execute(self, line: str) -> None:
-        text = line.strip().lstrip("\xff")
+        text = line.lstrip("\ufffd").strip()  # 0xFF, as wakes it
         found = re.fullmatch(r"AT(?:\+([A-Z0-9]+))?(?:=(.*))?", text, re.IGNORECASE)
         if found is None:
             if text.upper().startswith("AT"):
@@ -94,6 +96,7 @@ class VirtualWioE5(SerialModule):
             self._say(f"+{name}: ERROR({bad})")
         except ValueError:
             self._say(f"+{name}: ERROR({_PARAMETER})")
+        self.asleep = self.asleep or self._dozing
 
     def _handlers(self) -> dict[str, Callable[[str | None], None]]:
         return {
@@ -129,9 +132,9 @@ class VirtualWioE5(SerialModule):
         device = self.device
         address = device.session.address if device.session else 0
         lines = {
-            "DEVADDR": f"+ID: DevAddr, {_colons(address.to_bytes(4))}",
-            "DEVEUI": f"+ID: DevEui, {_colons(device.dev_eui.to_bytes(8))}",
-            "APPEUI": f"+ID: AppEui, {_colons(device.join_eui.to_bytes(8))}",
+            "DEVADDR": f"+ID: DevAddr, {colons(address.to_bytes(4))}",
+            "DEVEUI": f"+ID: DevEui, {colons(device.dev_eui.to_bytes(8))}",
+            "APPEUI": f"+ID: AppEui, {colons(device.join_eui.to_bytes(8))}",
         }
         if value is None:
             for line in lines.values():
@@ -142,12 +145,12 @@ class VirtualWioE5(SerialModule):
         if key not in lines:
             raise Bad(str(_PARAMETER))
         if comma:
-            number = int.from_bytes(hex_bytes(_unquoted(text), 4 if key == "DEVADDR" else 8))
+            number = int.from_bytes(hex_bytes(unquoted(text), 4 if key == "DEVADDR" else 8))
             if key == "DEVADDR":
-                return self._say(f"+ID: DevAddr, {_colons(number.to_bytes(4))}")
+                return self._say(f"+ID: DevAddr, {colons(number.to_bytes(4))}")
             setattr(device, {"DEVEUI": "dev_eui", "APPEUI": "join_eui"}[key], number)
             spelt = {"DEVEUI": "DevEui", "APPEUI": "AppEui"}[key]
-            return self._say(f"+ID: {spelt}, {_colons(number.to_bytes(8))}")
+            return self._say(f"+ID: {spelt}, {colons(number.to_bytes(8))}")
         return self._say(lines[key])
 
     def _key(self, value: str | None) -> None:
@@ -155,7 +158,7 @@ class VirtualWioE5(SerialModule):
         if not comma:
             self.key_reads += 1
             raise Bad(str(_PARAMETER))
-        key = hex_bytes(_unquoted(text), 16)
+        key = hex_bytes(unquoted(text), 16)
         kind = name.strip().upper()
         if kind not in ("APPKEY", "NWKSKEY", "APPSKEY"):
             raise Bad(str(_PARAMETER))
@@ -281,7 +284,8 @@ class VirtualWioE5(SerialModule):
     def _low_power(self, value: str | None) -> None:
         if self.device.busy:
             return self._say("+LOWPOWER: LoRaWAN modem is busy")
-        if (value or "").upper().startswith("AUTO"):
+        if (value or "").upper() in ("AUTOON", "AUTOOFF"):
+            self._dozing = (value or "").upper() == "AUTOON"
             return self._say(f"+LOWPOWER: {(value or '').upper()}")
         self._say("+LOWPOWER: SLEEP")
         self.asleep = True
@@ -326,7 +330,7 @@ class VirtualWioE5(SerialModule):
         return None
 
     def _message(self, name: str, value: str | None, *, confirmed: bool, hexadecimal: bool) -> None:
-        text = _unquoted(value) if value is not None else ""
+        text = unquoted(value) if value is not None else ""
         if hexadecimal:
             try:
                 data = hex_bytes(text.replace(" ", ""))
@@ -369,7 +373,7 @@ class VirtualWioE5(SerialModule):
             session = self.device.session
             if finished.ok and session is not None:
                 self._say("+JOIN: Network joined")
-                address = _colons(session.address.to_bytes(4))
+                address = colons(session.address.to_bytes(4))
                 self._say(f"+JOIN: NetID {session.net_id:06X} DevAddr {address}")
             else:
                 self._say("+JOIN: Join failed")
@@ -394,14 +398,3 @@ class VirtualWioE5(SerialModule):
             self._say(f'+{name}: PORT: {downlink.port}; RX: "{downlink.data.hex().upper()}"')
         levels = f"RSSI {downlink.rssi_dbm:.0f}, SNR {downlink.snr_db:.1f}"
         self._say(f"+{name}: RXWIN{downlink.window}, {levels}")
-
-
-def _colons(data: bytes) -> str:
-    return data.hex(":").upper()
-
-
-def _unquoted(text: str) -> str:
-    plain = text.strip()
-    if plain.startswith('"') != (plain.endswith('"') and len(plain) > 1):
-        raise Bad("-22")
-    return plain.strip('"').replace(":", "") if ":" in plain else plain.strip('"')

@@ -298,6 +298,25 @@ async def test_a_firmware_that_does_not_tell_the_end_of_an_unconfirmed_uplink() 
         assert (await radio.status()).evidence is Evidence.BEARER
 
 
+async def test_a_module_that_takes_all_bytes_for_payload() -> None:
+    async with attached("rak3172", {"transparent": True}) as (_, radio):
+        assert isinstance(await radio.send_message(RadioMessage(b"up", 2)), Handover)
+
+
+@pytest.mark.parametrize("sleep", [False, True])
+async def test_a_module_that_another_program_left_to_sleep_after_each_command(sleep: bool) -> None:
+    async with world("wio_e5") as made:
+        made.module.receive(b"AT+LOWPOWER=AUTOON\r\n")
+        await asyncio.sleep(1)
+        assert made.module.asleep
+        radio = made.build(sleep=sleep)
+        await radio.open()
+        await radio.attach()
+        for data in (b"one", b"two"):
+            assert isinstance(await radio.send_message(RadioMessage(data, 2)), Handover)
+        await radio.aclose()
+
+
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_module_that_lost_its_settings_with_its_power_and_did_not_say_so(kind: str) -> None:
     async with attached(kind) as (made, radio):

@@ -95,7 +95,7 @@ class Profile:
     rests_silently: bool = False
     """Whether `rest` is answered only when the module wakes."""
     wake: bytes = b""
-    """What wakes it, and is no command."""
+    """What wakes it, or brings it back from where another program left it; no answer is waited for."""
     breaks: bool = False
     """Whether a break and `wake` have it find the baud rate anew."""
     stranger: bytes = b""

@@ -123,6 +123,7 @@ RAK3172 = Profile(
     ask_joined=_ask("NJS", r"^([01])$"),
     joined=lambda answer, model: answer == "1",
     ask_retries=_ask("RETY", r"^(\d)$"),
+    wake=b"+++",  # ends its transparent mode; before a command, it has that said again
     mark=re.compile(r"\+EVT:"),
     sends_by_itself=True,
     link_check=order("AT+LINKCHECK=1"),

@@ -24,7 +24,7 @@ TABLE = (
     pattern(Kind.RAW, r"radio_rx +(?P<data>[0-9A-Fa-f]*)"),
     pattern(Kind.REFUSED, r"invalid_data_len", Why.LENGTH),
     pattern(Kind.REFUSED, r"invalid_param", Why.PARAMETER),
-    pattern(Kind.REFUSED, r"not_joined", Why.NOT_JOINED),
+    pattern(Kind.REFUSED, r"(?:err_)?not_joined", Why.NOT_JOINED),
     pattern(Kind.REFUSED, r"no_free_ch", Why.NO_CHANNEL),
     pattern(Kind.REFUSED, r"silent", Why.SILENCED),
     pattern(Kind.REFUSED, r"busy", Why.BUSY),

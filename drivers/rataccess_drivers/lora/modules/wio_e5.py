@@ -142,5 +142,5 @@ WIO_E5 = Profile(
     flushes=True,
     link_check=_tell("LW", "AT+LW=LCR"),
     rest=_tell("LOWPOWER", "AT+LOWPOWER"),
-    wake=b"\xff\xff\xff\xff",
+    wake=b"\xff\xff\xff\xffAT+LOWPOWER=AUTOOFF\r\n",  # some were left to go to sleep after each command
 )
