@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 import cbor2
+from msgspec.structs import replace
 
 from rataccess.errors import ObjectError
 from rataccess.numbers import MAX_NUMBER, NumberSet
@@ -16,6 +17,7 @@ from rataccess.objects import MAX_OBJECT_BYTES, Urgency
 from rataccess.wire.block import read_block
 from rataccess.wire.dense import is_dense, read_dense
 from rataccess.wire.dense_block import is_dense_block, read_dense_block
+from rataccess.wire.shorten import restore
 from rataccess.wire.values import (
     EPOCH,
     MAX_DEPTH,
@@ -41,11 +43,18 @@ def decode_message(data: bytes, *, floor: int | None, now: float, compact: bool 
     message = Message()
     try:
         _read_message(reader, message, floor, now)
+        if compact:
+            message.records = [_restored(record) for record in message.records]
     except ObjectError:
         raise
     except Exception as error:  # cbor2 raises many kinds on hostile input; none may get further
         raise ObjectError(f"malformed message: {error.__class__.__name__} at byte {reader.position}") from error
     return message
+
+
+def _restored(record: WireRecord) -> WireRecord:
+    body = record.body if record.offset is not None else restore(record.body)
+    return record if body is record.body else replace(record, body=body)
 
 
 class _Reader:

@@ -5,6 +5,7 @@ It believes what it is given; what the real one refuses is tested elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cbor2
@@ -64,7 +65,7 @@ def dense(data: bytes, floor: int, now_ticks: int, definition: Definition | None
     ticks = bits.take(width)
     said["ticks"] = range(ticks, latest + 1, 2**width)[-1]
     if prefix == 0b110:
-        said["value"] = cbor2.loads(data[size:])
+        said["value"] = whole_floats(cbor2.loads(data[size:]))
     elif definition is not None:
         [said["value"]] = values(bits, 1, definition)
     return said
@@ -113,3 +114,16 @@ def dense_block(data: bytes, definition: Definition, floor: int, now_ticks: int)
     bits.align()
     assert bits.at == len(bits.bits)
     return said
+
+
+def whole_floats(value: Any) -> Any:
+    """An object in which short floats are floats again."""
+    if isinstance(value, cbor2.CBORTag):
+        if 6 <= value.tag <= 10:
+            return value.value / 10 ** (value.tag - 6)
+        if value.tag == 11:
+            return cbor2.CBORTag(value.value.tag, whole_floats(value.value.value))
+        return cbor2.CBORTag(value.tag, whole_floats(value.value))
+    if isinstance(value, list | tuple):
+        return [whole_floats(item) for item in value]
+    return {key: whole_floats(item) for key, item in value.items()} if isinstance(value, Mapping) else value
