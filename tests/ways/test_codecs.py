@@ -252,7 +252,14 @@ def test_a_gateways_clock_is_not_believed_where_the_network_says_when_it_heard()
 
 
 @pytest.mark.parametrize(
-    "text", ["26-06-04 12:00:00", "2026-06-04 12:00:00", "2026-06-04T12:00:00Z", "2026-06-04T14:00:00+02:00"]
+    "text",
+    [
+        "26-06-04 12:00:00",
+        "26-06-04T12:00:00Z",
+        "2026-06-04 12:00:00",
+        "2026-06-04T12:00:00Z",
+        "2026-06-04T14:00:00+02:00",
+    ],
 )
 def test_every_form_of_time_is_read(text: str) -> None:
     assert posted.time_of(text) == 1_780_574_400

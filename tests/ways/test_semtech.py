@@ -206,6 +206,18 @@ async def test_the_better_of_two_gateways_answers_once(tmp_path: Path, monkeypat
         assert (await made.send(b"\x20hello")).downlink is not None
 
 
+async def test_what_the_better_gateway_refuses_the_other_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with farm(tmp_path, monkeypatch, gateways=2) as made:
+        other, better = made.gateways
+        monkeypatch.setattr(better, "_refusal", lambda *_: "COLLISION_PACKET")
+        sent = other.counts["txnb"]
+        finished = await made.send(b"\x20hello")
+        assert finished.downlink is not None
+        assert (finished.downlink.window, finished.downlink.data) == (2, b"re:\x20hello")
+        assert made.counted["downlinks that a gateway refused"] == 1
+        assert other.counts["txnb"] == sent + 1
+
+
 async def test_a_new_join_takes_over_once_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with farm(tmp_path, monkeypatch) as made:
         await made.send(b"\x20one")

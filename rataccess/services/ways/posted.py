@@ -25,7 +25,7 @@ from rataccess.errors import ConfigurationError, ObjectError
 
 _IMEI = re.compile(r"^[0-9]{15}$")
 _MOST_FIELDS = 64
-_TIMES = ("%y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S")
+_TIMES = ("%y-%m-%d %H:%M:%S", "%y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S")
 SHORTEST_KEY = 2048
 """Bits of an RSA key that is believed."""
 
@@ -57,7 +57,7 @@ def hex_of(value: object) -> bytes:
 
 
 def time_of(value: object) -> float | None:
-    """Seconds since 1970 of `yy-mm-dd hh:mm:ss`, the same with four digits, or ISO 8601; `None` for anything else."""
+    """Seconds since 1970 of `yy-mm-dd hh:mm:ss`, the same with four digits or as ISO 8601 has it; else `None`."""
     if not isinstance(value, str):
         return None
     for form in _TIMES:

@@ -108,14 +108,18 @@ class Downlinks:
         return 12 + len(reception.fopts) + (0 if content is None else 1 + len(content[1]))
 
     def _gateway(
-        self, reception: Reception, window: Window, size: int, now: float
+        self, reception: Reception, window: Window, size: int, now: float, *, refused: Gateway | None = None
     ) -> tuple[Gateway, Received, float] | None:
-        """Of those that heard the device the best that may and can send; with the seconds that takes."""
+        """Of those that heard the device the best that may and can send; with the seconds that takes.  One that has refused
+        (it is far away, or busy) is the last that is asked again."""
         modulation = self._network.region.downlink_modulation(window.data_rate)
         if modulation is None or now > reception.begun + window.delay - LEAD:
             return None
         airtime = modulation.time_on_air(size)
-        for gateway, received in sorted(reception.copies, key=lambda each: (each[1].snr, each[1].rssi), reverse=True):
+        best = sorted(
+            reception.copies, key=lambda each: (each[0] is not refused, each[1].snr, each[1].rssi), reverse=True
+        )
+        for gateway, received in best:
             if gateway.reachable(now) and gateway.may_send(self._network.region, window.frequency, airtime, now):
                 return gateway, received, airtime
         return None
@@ -197,7 +201,7 @@ class Downlinks:
         for at, window in enumerate(order.later):
             if order.content is not None and not self._fits(order.reception, window, order.content):
                 continue
-            found = self._gateway(order.reception, window, len(order.frame), now)
+            found = self._gateway(order.reception, window, len(order.frame), now, refused=gateway)
             if found is not None:
                 later = order.later[at + 1 :]
                 return self._given(order.reception, order.frame, order.content, window, later, *found, now)
