@@ -42,6 +42,7 @@ def test_what_a_module_says_late_is_not_anothers(kind: str) -> None:
     table = KINDS[kind][0].profile.table
     own = {"wio_e5": "+AT: OK", "rn2483": "RN2483 1.0.1 Dec 15 2015 09:38:09"}.get(kind, "AT_BUSY_ERROR")
     assert who_answers([REFUSES[kind], own], table) is None
+    assert who_answers(["ERROR: 1"], table) == "a RAK module with a firmware before RUI3 (RAK811, RAK4200)"
     for other in ALL:
         assert (who_answers([REFUSES[other]], table) is None) == (other == kind)
 
@@ -290,6 +291,20 @@ async def test_a_session_that_another_key_made_is_not_used(kind: str) -> None:
 async def test_a_session_by_personalisation_that_was_left_in_an_rn2483() -> None:
     async with attached("rn2483", scripted("rn2483", {"mac get status": "00000010"})) as (module, _):
         assert module.sent("mac join .*") == ["mac join otaa"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "question", "answer", "order"),
+    [
+        ("rak3172", r"AT\+DCS=\?", ["AT+DCS=0", "OK"], "AT+DCS=1"),
+        ("wio_e5", r"AT\+LW=DC", "+LW: DC, OFF, 0", "AT+LW=DC,ON"),
+    ],
+)
+async def test_a_duty_cycle_that_somebody_has_switched_off(kind: str, question: str, answer: Any, order: str) -> None:
+    async with attached(kind, scripted(kind, {question: answer})) as (module, _):
+        assert module.sent(question) == []
+    async with attached(kind, scripted(kind, {question: answer}), duty_cycle=True) as (module, _):
+        assert order in module.heard
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------

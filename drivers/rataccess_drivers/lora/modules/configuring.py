@@ -85,6 +85,8 @@ class Configuration:
             found["join_eui"] = options.join_eui.upper()
         if options.data_rate is not None:
             found["data_rate"] = str(options.data_rate)
+        if options.duty_cycle is not None:
+            found["duty_cycle"] = "on" if options.duty_cycle else "off"
         if options.sleep:
             found["sleep"] = "on"
         return found

@@ -15,6 +15,7 @@ _SIGNS = (
     (re.compile(r"(RN\d{4}\w?) .*"), ""),
     (re.compile(r"invalid_param"), "an RN2483 or RN2903"),
     (re.compile(r"AT_[A-Z_]+"), "a RAK module (RUI3)"),
+    (re.compile(r"ERROR: ?-?\d+"), "a RAK module with a firmware before RUI3 (RAK811, RAK4200)"),
     (re.compile(r"OK|ERROR|\+CME ERROR.*"), "a modem with AT commands (a RAK module with RUI3, or a cellular one)"),
 )
 

@@ -60,6 +60,10 @@ class ModuleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Whether the network chooses the data rate; `false` for a device that moves."""
     data_rate: Annotated[int, Meta(ge=0, le=15)] | None = None
     """To begin with, or for good where `adr` is off; by default what the module has."""
+    duty_cycle: bool | None = None
+    """Whether the module itself keeps the duty cycle that the law demands; by default as the module has it.  An RN2483 or
+    RN2903 always does.
+    """
     link_check: bool = False
     """Whether the first uplink after joining asks how well it was heard, which costs a downlink."""
     fetch_pending: Annotated[int, Meta(ge=0, le=8)] = 2

@@ -51,7 +51,7 @@ class ModulePort:
         self._settling = False
         self._trouble: Exception = Closed(f"the port of {name} is not open")
         self.asked = False
-        """While an event is told: whether a command was on its way that it may belong to."""
+        """While an event is told: whether an uplink or a join was on its way that it may belong to."""
         self.heard_lines: list[str] = []
         """The last lines, redacted: to say who answers there."""
 
@@ -98,7 +98,7 @@ class ModulePort:
             event = read(self._profile.table, line)
             self.heard_lines = [*self.heard_lines[-7:], redacted(line)]
             current = self._current
-            self.asked = current is not None and not current.over
+            self.asked = current is not None and not current.over and current.command.after is not None
             asked = current is not None and not current.over and event.kind in current.command.ends
             asked = asked or (self._settling and event.kind in self._profile.probe.ends)
             if current is not None:

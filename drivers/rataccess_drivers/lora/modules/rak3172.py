@@ -108,6 +108,7 @@ RAK3172 = Profile(
         Setting(
             "sleep", _ask("LPM", r"^([01])$"), lambda word: (order(f"AT+LPM={word}", "LPM"),), ON_OFF, needed=False
         ),
+        Setting("duty_cycle", _ask("DCS", r"^([01])$"), lambda word: (order(f"AT+DCS={word}", "DCS"),), ON_OFF),
         _setting("sub_band", "MASK", r"^([0-9A-Fa-f]{4})\b", SUB_BANDS),
         _setting("dev_eui", "DEVEUI", r"^([0-9A-Fa-f]{16})$"),
         _setting("join_eui", "APPEUI", r"^([0-9A-Fa-f]{16})$"),

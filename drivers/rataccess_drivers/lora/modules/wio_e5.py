@@ -110,6 +110,12 @@ WIO_E5 = Profile(
             lambda word: (_tell("ADR", f"AT+ADR={word}"),),
             {"on": "ON", "off": "OFF"},
         ),
+        Setting(
+            "duty_cycle",
+            _ask("LW", "AT+LW=DC", r"DC, ?(ON|OFF)"),
+            lambda word: (_tell("LW", f"AT+LW=DC,{word}"),),
+            {"on": "ON", "off": "OFF"},
+        ),
         Setting("sub_band", None, _sub_band, needed=False),
         Setting(
             "dev_eui",
