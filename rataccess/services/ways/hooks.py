@@ -199,7 +199,8 @@ class HookWay(WayForBoth):
 def by_status(status: int) -> Outcome:
     """The outcome of a request that was answered with an HTTP status other than 200.
 
-    503 says that it was not dealt with (RFC 9110 section 15.6.4); 500, 502 and 504 leave open whether it was, and charged for.
+    503 says that it was not dealt with (RFC 9110 section 15.6.4); 500, 502 and 504 leave open whether it was, and charged
+    for.
     """
     if status in (401, 403, 404, 408, 429):
         return Outcome.LATER
