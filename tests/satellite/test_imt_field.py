@@ -144,6 +144,31 @@ async def test_the_modem_has_shut_down_before_its_supply_goes() -> None:
         await modem.aclose()
 
 
+@pytest.mark.parametrize(("code", "status"), [(406, ""), (200, "network_error"), (200, "mo_ack_received")])
+async def test_the_very_message_that_was_left_is_not_sent_beside_itself(code: int, status: str) -> None:
+    script, memory = ScriptedImt(), Forgetful()
+    await stopped_in_the_middle(script, memory)
+
+    def cancel(body: dict[str, Any]) -> None:
+        script.say(code, "messageOriginateStatus")
+        if status:
+            script.say(299, "messageOriginateStatus", {"message_id": body["message_id"], "final_mo_status": status})
+
+    script._put_messageOriginateStatus = cancel  # type: ignore[attr-defined]
+    modem = await up(script, memory)
+    await asyncio.sleep(130)
+    with pytest.raises(NotNow, match="accounted for"):
+        await modem.send_message(HELLO)
+    if status == "mo_ack_received":
+        assert await modem.send_message(HELLO)
+    else:
+        with pytest.raises(TransportBroken, match="may have"):
+            await modem.send_message(HELLO)
+    assert script.messages == [b"hello"]
+    assert await modem.send_message(RadioMessage(b"second"))
+    await modem.aclose()
+
+
 async def test_what_another_modem_has_is_not_waited_for() -> None:
     script, memory = ScriptedImt(), Forgetful()
     await stopped_in_the_middle(script, memory)

@@ -155,6 +155,8 @@ class ImtDriver(ImtModem):
     async def _send(self, data: bytes) -> Handover | None:
         await self._check_idle()
         await self._end_leftover()
+        if self._attempts.find(data) is not None:  # it was this very message: whoever asks again is told
+            raise NotNow(f"{self.name}: the message of an earlier process has been accounted for", 1.0)
         self._reference = self._reference % MOST_REFERENCE + 1
         imei = self.identity.get("imei", "")
         origination = self._origination = Origination(data, self.options.topic, self._reference)
