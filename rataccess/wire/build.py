@@ -18,7 +18,7 @@ from rataccess.objects import MAX_OBJECT_BYTES
 from rataccess.wire.block import count_of, write_block
 from rataccess.wire.dense import Reach, dense_packed, dense_range, dense_record, range_frame
 from rataccess.wire.dense_block import bare
-from rataccess.wire.shorten import shorten
+from rataccess.wire.shorten import MOST_SHORTER, shorten
 from rataccess.wire.values import MAX_MESSAGE_RECORDS, Message, WireRecord, age_needed, short_number, ticks_of
 
 _LENGTHS = ((65_536, 4, 2**32), (256, 2, 65_535), (24, 1, 255), (-(2**32), 0, 23))
@@ -91,7 +91,7 @@ class MessageBuilder:
 
         `told`: it is a byte range of a record whose head the peer has.
         """
-        if self._dense is not None and record.offset is None:
+        if self._dense is not None and record.offset is None and len(record.body) <= MOST_SHORTER * self._limit:
             record = replace(record, body=shorten(record.body))
         lone = self._dense_of(record, told) if self._dense is not None and not self.count else None
         added = self._add(record, lone)

@@ -21,6 +21,8 @@ _FLOAT = 0xFB
 _SPECIAL, _SHORT = re.compile(rb"[\xc6-\xcb\xfb]"), re.compile(rb"[\xc6-\xcb]")
 _ARGUMENTS = {24: 1, 25: 2, 26: 4, 27: 8}
 """Bytes of an argument, by the additional information (RFC 8949 section 3)."""
+MOST_SHORTER = 5
+"""No object becomes so many times shorter: a float takes 2 bytes at least in place of 9."""
 _MOST_WHOLE = 2**32
 """Of a number whose tag and integer take 6 bytes at most."""
 

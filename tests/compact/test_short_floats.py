@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rataccess.errors import ObjectError
 from rataccess.objects import Urgency
-from rataccess.wire import EPOCH, MessageBuilder, Reach, WireRecord, decode_message, fragment
+from rataccess.wire import EPOCH, MessageBuilder, Reach, WireRecord, build, decode_message, fragment
 from rataccess.wire.shorten import restore, shorten
 from tests.compact.plain_compact import whole_floats
 
@@ -118,6 +118,20 @@ def test_a_reading_without_a_template_fits_an_uplink_and_eight_another() -> None
     assert len(messages([record(body)])) == 6 + 24
     assert len(messages([record(body, 70_000 + n) for n in range(8)])) <= 232
     assert len(messages([record(body)], compact=False)) == 10 + 35, "over IP as ever"
+
+
+def test_what_cannot_fit_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = list[int]()
+
+    def counted(body: bytes) -> bytes:
+        looked.append(len(body))
+        return shorten(body)
+
+    monkeypatch.setattr(build, "shorten", counted)
+    builder = MessageBuilder(41, floor=69_999, now=NOW, dense=REACH)
+    assert not builder.add(record(cbor2.dumps([21.6] * 100_000)))
+    assert not builder.add(record(cbor2.dumps([21.6] * 20)))
+    assert looked == [181]
 
 
 def test_a_byte_range_is_of_the_object_as_it_is() -> None:
