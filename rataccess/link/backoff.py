@@ -20,6 +20,8 @@ log = logging.getLogger("rataccess.link")
 
 _MOST_ATTEMPTS = 1_000_000
 """A count read from disk beyond this is damage, not history."""
+_LONGEST_REASON = 300
+"""Characters of it that are kept: it is written with each failure."""
 
 
 def exponential(attempt: int, first: float, longest: float, random: Random) -> float:
@@ -64,6 +66,8 @@ class Kept:
     """Wall time of its end."""
     mandated: bool = False
     """Whether the network asked for the wait."""
+    why: str = ""
+    """What had failed, for people."""
 
     def remaining(self, clock: Clock, longest: float) -> float:
         """Seconds of `wait` that are left.
@@ -78,7 +82,8 @@ class Kept:
 
 def save(memory: Memory, key: str, kept: Kept) -> None:
     """Keep `kept` at the next group commit.  A store that fails costs the back-off of the next start, no more: logged."""
-    values = [kept.attempts, kept.rung, kept.tries, kept.rounds, kept.wait, kept.not_before, kept.mandated]
+    counts = [kept.attempts, kept.rung, kept.tries, kept.rounds]
+    values = [*counts, kept.wait, kept.not_before, kept.mandated, kept.why[:_LONGEST_REASON]]
     try:
         memory.put(key, encode(values))
     except RataccessError as error:
@@ -98,11 +103,12 @@ def load(memory: Memory, key: str, clock: Clock, timing: LinkTiming) -> Kept:
 
 
 def _checked(values: object, longest: float) -> Kept:
-    if not isinstance(values, list) or len(values) != 7:
-        raise ValueError("not a list of seven")
-    attempts, rung, tries, rounds, wait, not_before, mandated = values
+    if not isinstance(values, list) or len(values) not in (7, 8):  # seven: of before reasons were kept
+        raise ValueError("not a list of seven or eight")
+    attempts, rung, tries, rounds, wait, not_before, mandated, *rest = values
+    why = rest[0] if rest and isinstance(rest[0], str) else ""
     if not all(type(count) is int and 0 <= count <= _MOST_ATTEMPTS for count in (attempts, tries, rounds, rung or 0)):
         raise ValueError("a count is out of range")
     if not all(type(time) in (int, float) and math.isfinite(time) for time in (wait, not_before)):
         raise ValueError("a time is not finite")
-    return Kept(attempts, rung, tries, rounds, min(max(wait, 0.0), longest), not_before, mandated is True)
+    return Kept(attempts, rung, tries, rounds, min(max(wait, 0.0), longest), not_before, mandated is True, why)

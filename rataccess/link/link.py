@@ -229,7 +229,8 @@ class Link(Standing):
         """Until the time has come, or the bearer is back by itself."""
         left = self._trouble.left()
         if self.detail == NOT_STARTED and left > _RESOLUTION:
-            self._set(self.evidence, f"not started: an attempt before the restart failed; the next is in {left:.0f} s")
+            why = self._trouble.why or "an attempt failed"
+            self._set(self.evidence, f"not started: before the restart: {why}; the next attempt is in {left:.0f} s")
         while not self._held:
             left = self._trouble.left()
             if left <= _RESOLUTION or self._came_back():

@@ -47,6 +47,8 @@ class Trouble:
         """Monotonic; the next attempt is not before it."""
         self.got_to = Evidence.NONE
         """How far the last attempt got."""
+        self.why = ""
+        """What failed last; of the last run of the program, until something has failed in this one."""
         self.rung: Recovery | None = None
         """The rung of the recovery ladder whose turn it is."""
         self._since: float | None = None
@@ -55,6 +57,7 @@ class Trouble:
     def restore(self) -> bool:
         """Go on from where the last run of the program stopped; returns whether the link was faulty then."""
         kept = load(self._memory, self._key, self._clock, self._timing)
+        self.why = kept.why
         self.remedies = Remedies(self._timing, self._random, kept)
         left = kept.remaining(self._clock, self._timing.backoff_longest)
         self.due = self._clock.monotonic() + left
@@ -105,7 +108,7 @@ class Trouble:
         A permanent error is kept without its wait: a restart is how somebody says that it was mended.
         """
         remedy, kind = self.remedy, kind_of(error)
-        self.due = self._clock.monotonic() + remedy.wait
+        self.due, self.why = self._clock.monotonic() + remedy.wait, str(error)
         self._keep(0.0 if kind is Failure.PERMANENT else remedy.wait, remedy.mandated)
         log.info("link %s: %s: %s; %s, %.1f s", self._name, kind.value, error, remedy.event, remedy.wait)
 
@@ -118,12 +121,13 @@ class Trouble:
     def forget(self) -> None:
         """Proved or stable: back-off and ladder start anew."""
         if self.remedies.recovered():
+            self.why = ""
             self._keep(0.0, False)
 
     def _keep(self, wait: float, mandated: bool) -> None:
         counts = self.remedies
         not_before = self._clock.wall() + wait
-        kept = Kept(counts.attempts, counts.rung, counts.tries, counts.rounds, wait, not_before, mandated)
+        kept = Kept(counts.attempts, counts.rung, counts.tries, counts.rounds, wait, not_before, mandated, self.why)
         save(self._memory, self._key, kept)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -35,7 +36,7 @@ async def test_a_restart_does_not_shorten_the_networks_back_off() -> None:
     async with Bench(memory=memory, clock=clock) as bench:
         assert bench.link.state in (LinkState.IDLE, LinkState.WAITING)
         await asyncio.sleep(1)
-        assert "an attempt before the restart failed; the next is in 359" in bench.link.detail
+        assert "not started: before the restart: congestion; the next attempt is in 359" in bench.link.detail
         await asyncio.sleep(3590 - (clock.monotonic() - begun))
         assert bench.radio.done == []
         await bench.up(20)
@@ -165,10 +166,14 @@ async def test_damaged_memory_is_a_fresh_start(data: bytes, caplog: pytest.LogCa
 
 async def test_what_is_saved_is_loaded() -> None:
     memory, clock = FakeMemory(), LoopClock()
-    kept = Kept(3, 1, 2, 1, 10.0, clock.wall() + 10, True)
+    kept = Kept(3, 1, 2, 1, 10.0, clock.wall() + 10, True, "no antenna")
     save(memory, KEY, kept)
     assert load(memory, KEY, clock, LinkTiming()) == kept
     assert kept.remaining(clock, 300.0) == pytest.approx(10.0)
+    memory.put(
+        KEY, encode([3, 1, 2, 1, 10.0, kept.not_before, True])
+    )  # as a program of before reasons were kept wrote it
+    assert load(memory, KEY, clock, LinkTiming()) == replace(kept, why="")
 
 
 def test_back_off_doubles_within_jitter_and_is_repeatable() -> None:
