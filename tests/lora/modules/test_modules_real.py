@@ -36,6 +36,28 @@ async def test_what_another_program_left_half_written_does_not_make_it_another_m
         assert radio.model
 
 
+async def test_a_module_in_its_bootloader_is_started() -> None:
+    module = scripted("rak3172", {r"AT\+VER=\?": "AT_COMMAND_NOT_FOUND"})
+
+    def start(match: Any) -> list[str]:
+        module.answers[r"AT\+VER=\?"] = ["AT+VER=RUI_4.2.0_RAK3172-E", "OK"]
+        return ["RAKwireless RAK3172-E Example", "Current Work Mode: LoRaWAN."]
+
+    module.answers["ATZ"] = start
+    async with attached("rak3172", module) as (_, radio):
+        assert await radio.send_message(HELLO) is not None
+
+
+async def test_a_module_that_is_busy_when_it_is_asked_what_it_is() -> None:
+    module = scripted("rak3172", {r"AT\+VER=\?": "AT_BUSY_ERROR"})
+    with pytest.raises(RadioSilent, match="is busy"):
+        async with opened("rak3172", module):
+            pass
+    answers = iter([["OK"], ["AT+VER=RUI_4.2.0_RAK3172-E", "OK"]])
+    async with opened("rak3172", scripted("rak3172", {r"AT\+VER=\?": lambda match: next(answers)})) as (_, radio):
+        assert radio.model == "RUI_4.2.0_RAK3172-E"
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_what_a_module_says_late_is_not_anothers(kind: str) -> None:
     """`RadioSilent` is tried again, `WrongRadio` is not."""

@@ -86,6 +86,14 @@ class ModuleSession(ModuleRadio, ABC):
 
     async def _identify(self) -> None:
         answer = await self.run(self.profile.identify)
+        if answer.match is None:  # a line that was left from before may have ended it
+            answer = await self.run(self.profile.identify)
+        if answer.refusal is not None and answer.refusal.why is Why.UNKNOWN:  # as its bootloader does
+            await self.reset_by_command()
+            await self._repairs.answers_again()
+            answer = await self.run(self.profile.identify)
+        if answer.refusal is not None and answer.refusal.why is Why.BUSY:
+            raise RadioSilent(f"{self.name}: the module is busy and does not say what it is")
         found = answer.match
         text = "" if found is None else (found.string if found.re.groups > 1 else found.group(1)).strip()
         if answer.refusal is not None or not self.profile.model.search(text):
