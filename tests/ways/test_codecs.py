@@ -49,7 +49,7 @@ def test_the_packet_forwarders_examples_are_read() -> None:
 def test_what_several_antennas_heard_is_read() -> None:
     heard = {"tmst": 7, "freq": 868.1, "datr": "SF7BW125", "data": "qg=="}
     signals = [{"ant": 0, "chan": 7, "rssic": -99, "lsnr": 3}, {"ant": 1, "rssic": -80, "lsnr": 9.5, "etime": "x"}, {}]
-    packets = [{**heard, "rsig": signals}, heard, {**heard, "rssi": -50, "lsnr": -2.5, "rsig": signals}]
+    packets = [{**heard, "rsig": signals}, heard, {**heard, "rssi": -50, "lsnr": "-2.5", "rsig": signals}]
     found = forwarder.decode(b"\x02ab\x00" + bytes(8) + json.dumps({"rxpk": packets}).encode())
     assert [(each.rssi, each.snr) for each in found.received] == [(-80, 9.5), (-120, 0), (-50, -2.5)]
 

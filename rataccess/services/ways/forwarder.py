@@ -114,7 +114,7 @@ def _packets(found: list[msgspec.Raw]) -> tuple[tuple[Received, ...], int]:
     packets, skipped = list[Received](), 0
     for each in found:
         try:
-            packets.append(_packet(msgspec.json.decode(each, type=_Rx)))
+            packets.append(_packet(msgspec.json.decode(each, type=_Rx, strict=False)))  # numbers as text: some do
         except (msgspec.DecodeError, RecursionError, ValueError):
             skipped += 1
     return tuple(packets), skipped

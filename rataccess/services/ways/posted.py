@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from rataccess.errors import ConfigurationError, ObjectError
 
-_IMEI = re.compile(r"^[0-9]{15}$")
+_IMEI = re.compile(r"^[0-9]{15}\Z")
 _MOST_FIELDS = 64
 _TIMES = ("%y-%m-%d %H:%M:%S", "%y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S")
 SHORTEST_KEY = 2048
