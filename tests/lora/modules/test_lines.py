@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rataccess_drivers.lora.modules.commands import Transaction
 from rataccess_drivers.lora.modules.events import Event, Kind, Why, read
 from rataccess_drivers.lora.modules.lines import LONGEST, LineReader, redacted
 from rataccess_drivers.lora.modules.rak3172 import RAK3172
@@ -166,6 +167,39 @@ def test_any_bytes_are_cut_the_same_wherever_they_are_split(parts: list[bytes], 
     assert two.feed(whole[:cut]) + two.feed(whole[cut:]) == together
     assert len(one._rest) <= LONGEST
     assert all(line == line.strip() and len(line) <= LONGEST for line in together)
+
+
+SAID = [
+    (
+        RAK3172,
+        ["OK", "+EVT:SEND_CONFIRMED_OK", "+EVT:SEND_CONFIRMED_FAILED(4)", "+EVT:TX_DONE", "AT_BUSY_ERROR", "AT+DR=3"],
+    ),
+    (
+        WIO_E5,
+        ["+CMSGHEX: Start", "+CMSGHEX: ACK Received", "+CMSGHEX: Done", "+MSG: Done", "+CMSGHEX: DR error", "+INFO: x"],
+    ),
+    (RN2483, ["ok", "mac_tx_ok", "mac_rx 1 AA", "mac_err", "busy", "868"]),
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(range(3)), st.lists(st.integers(0, 5), max_size=12))
+def test_an_uplink_ends_once_and_is_proven_by_nothing_that_came_before_it(kind: int, turns: list[int]) -> None:
+    profile, words = SAID[kind]
+    uplink = Transaction(profile.uplink(1, "00", True)[-1])
+    said = [words[turn] for turn in turns]
+    ended = None
+    for number, line in enumerate(said):
+        was_over = uplink.over
+        uplink.take(read(profile.table, line))
+        assert uplink.over >= was_over
+        if uplink.over and ended is None:
+            ended = number
+    until = said[: len(said) if ended is None else ended + 1]
+    begun = until.index(words[0]) if words[0] in until else len(until)
+    proofs = {words[1], words[2]} if kind == 2 else {words[1]}
+    assert uplink.has(*profile.acked) == (not proofs.isdisjoint(until[begun:]))
+    assert (uplink.refusal is not None) == (words[4] in until)
 
 
 def test_a_line_without_end_is_given_up() -> None:

@@ -66,12 +66,10 @@ class Transaction:
             self._echoed = True
             return
         if self._meant(event):
-            begun = self._begun
             self.over = self._ends(event)
-            if self._begun and not begun:  # what came before belongs to the command before
-                self._kinds.clear()
-            self._kinds.add(event.kind)
             self.heard = self._begun or self.over or self.refusal is not None
+            if self.heard:  # what came before belongs to the command before
+                self._kinds.add(event.kind)
 
     def _meant(self, event: Event) -> bool:
         if event.kind is Kind.OTHER:
