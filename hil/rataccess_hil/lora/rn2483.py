@@ -29,8 +29,7 @@ class VirtualRn2483(SerialModule):
         super().__init__(port, ether, **options)
         self.firmware = firmware
         self._hardware_eui = 0x0004A30B001A2B3C if self._burnt_in == 0xFFFFFFFFFFFFFFFF else self._burnt_in
-        self.device.dev_eui = 0
-        self.device.adr = False
+        self.device.dev_eui, self.device.adr = 0, False
         self.device.rate = self.device.region.highest_rate
         self._has = {"deveui": False, "appeui": False, "appkey": False}
         self._personal: dict[str, bytes] = {}

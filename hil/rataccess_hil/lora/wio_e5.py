@@ -58,9 +58,7 @@ class VirtualWioE5(SerialModule):
         return []
 
     def _forget(self) -> None:
-        self._joining = False
-        self._sending = ""
-        self._time = None
+        self._joining, self._sending, self._time = False, "", None
         self._radio.stop()
 
     def _recall(self) -> None:
