@@ -35,6 +35,8 @@ UNHEARD = 86_400.0
 not for long, speak unasked there, and the device may have nothing to tell it for months."""
 UNHEARD_SESSION = 6 * 86_400.0
 """The same, once it was heard, where it reaches the device by its network for a week after that."""
+CLOCK_SET = 60.0
+"""Seconds by which the wall clock may drift away from the monotonic one between two looks."""
 OWED = 2 * 3600.0
 """Seconds that an acknowledgement waits there for something to ride on: after three hours, and again and again, the service
 pays for sending once more what was not acknowledged."""
@@ -52,6 +54,8 @@ class Housekeeping:
         self._began_at = self._asked_at = 0.0
         self._asked_time = 0
         self._owed_since: float | None = None
+        self._offset: float | None = None
+        """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,6 +77,7 @@ class Housekeeping:
         try:
             if self._clock.wall_known():
                 self._store.expire(wall)
+            self._look_at_clock(wall)
             if exchange.ledger.resend(wall) + exchange.ledger.retry(self._clock.monotonic()):
                 exchange.wake()
             exchange.flights.prune(self._clock.monotonic())
@@ -85,6 +90,13 @@ class Housekeeping:
         deadlines = [item.record.expires_at for item in exchange.staging.items.values()]
         soonest = min((at - wall for at in deadlines if at is not None), default=WHILE_BUSY)
         return min(WHILE_BUSY, max(AT_MOST, soonest + 0.01))
+
+    def _look_at_clock(self, wall: float) -> None:
+        """A clock that was set makes nothing due, and puts nothing off: what operators have waits as long as it would have."""
+        offset = wall - self._clock.monotonic() if self._clock.wall_known() else None
+        if offset is not None and self._offset is not None and abs(offset - self._offset) > CLOCK_SET:
+            self._exchange.ledger.dated(wall)
+        self._offset = offset
 
     def _ask(self, now: float) -> None:
         """Have the service asked where it would not speak otherwise, and what the device needs of it is overdue."""

@@ -16,6 +16,8 @@ URGENT_EXTRA = 4
 """An urgent record does not wait for a window that others have filled."""
 MOST_PAUSE = 30.0
 """Seconds between attempts over a link that answers nothing."""
+TROUBLE_PAUSE = 1.0
+"""Seconds of rest after an error that nothing else paces, such as a full disk; twice as long each time in a row."""
 LEAST_PAUSE = 0.001
 """Seconds: a shorter rest would end before the clock has moved, again and again."""
 
@@ -49,6 +51,8 @@ class Lane:
     pause: asyncio.TimerHandle | None = None
     limit: int | None = None
     """Bytes of the largest packet, where the link refused one that its hints allow."""
+    troubles: int = 0
+    """Errors in a row that were no fault of the link."""
     fruitless: int = 0
     """Answers in a row that acknowledged nothing of what was sent."""
 
@@ -80,6 +84,13 @@ class Lane:
         """An answer acknowledged nothing of what it answers: the service cannot take it now; ask ever less often."""
         self.fruitless += 1
         self.not_before = now + min(MOST_PAUSE, 0.5 * 2.0 ** min(self.fruitless, 12)) * jitter
+
+    def in_trouble(self, now: float) -> float:
+        """Something failed that is no fault of the link: returns for how many seconds nothing goes over it."""
+        pause = min(MOST_PAUSE, TROUBLE_PAUSE * 2.0 ** min(self.troubles, 12))
+        self.troubles += 1
+        self.shut_until = now + pause
+        return pause
 
     def pause_left(self, now: float) -> float:
         """Seconds until something may be sent; 0 or less for now."""

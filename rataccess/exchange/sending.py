@@ -37,8 +37,6 @@ WITH_ANOTHER = 600.0
 """Seconds that others wait for it: most devices have sent something else by then, whose answer acknowledges both."""
 COMPACT = b"compact"
 """Before a sequence number: what a flight in compact form is found by, longer than any token."""
-TROUBLE_PAUSE = 1.0
-"""Seconds of rest after an error that nothing else paces, such as a full disk."""
 
 
 class Sender:
@@ -63,8 +61,7 @@ class Sender:
                 level = logging.WARNING if isinstance(error, RataccessError) else logging.CRITICAL
                 service = self._exchange.service
                 _log.log(level, "%s over %s: sending failed: %s", service, lane.link, error, exc_info=True)
-                lane.shut_until = self._clock.monotonic() + TROUBLE_PAUSE
-                lane.wait(TROUBLE_PAUSE)
+                lane.wait(lane.in_trouble(self._clock.monotonic()))
 
     async def _send_one(self, lane: Lane) -> bool:
         exchange = self._exchange
@@ -220,12 +217,12 @@ class Sender:
             lane.shut_until = now + max(0.01, error.retry_after)
         elif exchange.access.links[lane.link].link.ready:
             _log.warning("%s over %s: not sent: %s", exchange.service, lane.link, error)
-            lane.shut_until = now + TROUBLE_PAUSE
+            lane.in_trouble(now)
         exchange.wake()
         return False
 
     def _sent(self, flight: Flight, handover: Handover | None) -> None:
-        exchange = self._exchange
+        exchange, flight.lane.troubles = self._exchange, 0
         if items := [item for item, _, _ in flight.parts if not item.settled]:
             # only of a record that a newer one may replace does it matter whether it ever left
             if marked := [item.record.number for item in items if item.record.replaces is not None]:

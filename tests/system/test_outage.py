@@ -1,4 +1,5 @@
-"""A LoRa link out of reach: its budget is not used up before the network is back, and alarms do not go in bursts."""
+"""A LoRa link out of reach: its budget is not used up before the network is back, and alarms do not go in bursts; a full
+disk and a clock that is set cost no try, no credit and no processor time of their own."""
 
 from __future__ import annotations
 
@@ -9,9 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from rataccess.objects import Urgency
+import pytest
+
+from rataccess.errors import DiskFull
+from rataccess.exchange.lane import MOST_PAUSE
+from rataccess.exchange.ledger import RESEND_AFTER
+from rataccess.objects import Service, Urgency
+from rataccess.security.context import SecureContext
 from tests.compact.compact_world import compact_world
 from tests.system.four_rats import LINKS, FourRats
+from tests.system.test_clocks import start
 from tests.system.test_invariants import SHM, in_virtual_time
 
 HOUR = 3600.0
@@ -21,7 +29,8 @@ HOUR = 3600.0
 async def rats(links: dict[str, str]) -> AsyncIterator[FourRats]:
     with tempfile.TemporaryDirectory(dir=SHM) as folder:
         world = FourRats(Path(folder), links)
-        world.lora.lossy = 0.0
+        if "lora" in links:
+            world.lora.lossy = 0.0
         try:
             await world.start()
             await asyncio.sleep(60)
@@ -100,5 +109,48 @@ def test_alarms_over_a_silent_link_go_one_by_one() -> None:
             assert min(b - a for a, b in itertools.pairwise(later)) > 25, (
                 "nobody sends the next before the last is overdue"
             )
+
+    in_virtual_time(scene())
+
+
+def test_a_disk_that_is_full_for_hours_is_tried_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with rats({"lora": "order = 1", "wifi": "order = 2"}) as world:
+            protect, tries = SecureContext.protect_request, list[float]()
+
+            def full(*arguments: object, **options: object) -> None:
+                tries.append(world.clock.monotonic())
+                raise DiskFull("no room")
+
+            monkeypatch.setattr(SecureContext, "protect_request", full)
+            await world.enqueue({"n": 0}, links=["wifi"])
+            await asyncio.sleep(HOUR)
+            assert 100 < len(tries) < 140, "twice a minute, not each second"
+            monkeypatch.setattr(SecureContext, "protect_request", protect)
+            await asyncio.sleep(MOST_PAUSE + 1)
+            assert world.delivered() == world.accepted
+
+    in_virtual_time(scene())
+
+
+@pytest.mark.parametrize("ahead", [-365 * 86_400.0, 365 * 86_400.0])
+def test_what_a_satellite_took_goes_again_after_its_time_however_the_clock_is_set(ahead: float) -> None:
+    """Set back by a year it was sent again in a year; set forward, at once, and paid for again."""
+
+    async def scene() -> None:
+        async with rats({"sat": LINKS["sat"]}) as world:
+            clock = await start(world)
+            world.sat.failing = world.sat.twice = 0.0
+            world.kill_service(Service.SOLUTION)  # what the gateway passes on is lost
+            await world.enqueue({"leak": 1}, urgency=Urgency.ALARM)
+            await asyncio.sleep(HOUR)
+            assert world.sat.accepted == 1
+            clock.ahead = ahead
+            await asyncio.sleep(RESEND_AFTER - 2 * HOUR)
+            assert world.sat.accepted == 1
+            world.start_service(Service.SOLUTION)
+            await asyncio.sleep(3 * HOUR)
+            assert world.sat.accepted == 2
+            assert world.delivered() == world.accepted
 
     in_virtual_time(scene())
