@@ -148,6 +148,23 @@ async def test_an_ok_before_the_result_ends_no_session() -> None:
     await modem.aclose()
 
 
+async def test_a_result_whose_head_was_spoilt_is_one_all_the_same() -> None:
+    """What it says is not believed; the modem is asked what came of it, at once and not after minutes."""
+    script = ScriptedSbd()
+    modem = await up(script)
+
+    def session(text: str) -> str:
+        script.answers["AT+SBDSX"] = "+SBDSX: 1, 8, 1, 23, 0, 0"
+        return "+SBDI\x18: 13, 7, 1, 23, 5, 0"
+
+    script.answers.update({"AT+SBDIX": session, "AT+SBDRB": read_block(b"\x01down")})
+    begun = asyncio.get_running_loop().time()
+    assert (await modem.send_message(HELLO)).reference == "7"
+    assert asyncio.get_running_loop().time() - begun < 5
+    assert (await modem.receive_message()).data == b"\x01down"
+    await modem.aclose()
+
+
 async def test_mail_that_never_comes_does_not_empty_the_purse() -> None:
     """A message that is too large for the modem stays at the gateway for ever, and is counted in each answer."""
     script = ScriptedSbd()

@@ -17,6 +17,8 @@ LINE_LIMIT = 512
 """Bytes of a line; the longest known is a firmware version of under 100."""
 BLOCK_LIMIT = 2000
 """Bytes that `AT+SBDRB` may announce; a 9602 has at most 270, the 9522 1890."""
+_RESULT_COMMAS = 5
+"""`+SBDIX:` has six fields; no other line that comes unasked has as many."""
 _URC_HEADS = ("SBDRING", "+CIEV:", "+AREG:")
 _HARDWARE = "HARDWARE FAILURE"
 """Said when the modem starts, or instead of an answer: subsystem and number follow."""
@@ -244,6 +246,8 @@ class SbdEngine:
             return self._block is not None
         if command.digit:
             return any(len(each) == 1 and each.isdigit() for each in self._lines)
+        if command.patient and any(each.count(",") >= _RESULT_COMMAS for each in self._lines):
+            return True  # the result of a session, though its head was spoilt
         return not command.head or any(each.startswith(command.head) for each in self._lines)
 
     def _stale(self, line: str) -> None:
