@@ -6,8 +6,10 @@ Pages with tests of their own beside the code: docs/lora.md, docs/satellite.md, 
 from __future__ import annotations
 
 import enum
+import json
 import re
 import tomllib
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from rataccess.config import model
 from rataccess.config.check import struct_of
 from rataccess.objects import Service
 from rataccess.services import settings
+from rataccess.services.ways import frames
 from rataccess_drivers.gpio import LineSettings
 from rataccess_drivers.lora.private.bridge import BridgeSettings
 from rataccess_drivers.lora.transceiver import TransceiverOptions
@@ -62,6 +65,19 @@ def test_toml_loads(page: str, block: str, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(("page", "block"), list(blocks("python")))
 def test_python_compiles(page: str, block: str) -> None:
     compile(block, page, "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT: an example may await
+
+
+def test_what_a_notecard_sent_is_passed_on_as_a_relay_takes_it() -> None:
+    (block,) = [block for page, block in blocks("python") if page == "satellite.md"]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    for first, port in ((0xDF, 5690), (0x20, 5691)):
+        packet = bytes([first, 1, 2])
+        event = {"device": "dev:864475040012345", "file": "rataccess.qo", "payload": b64encode(packet).decode()}
+        datagram, address = names["passed_on"](json.dumps(event).encode())
+        told = {"link": "notecard", "room": 230, "dear": True}
+        assert frames.decode(datagram) == frames.RelayFrame("notecard", event["device"], packet, told)
+        assert address[1] == port
 
 
 def test_pages_that_are_linked_exist() -> None:
