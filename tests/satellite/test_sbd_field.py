@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rataccess.driver import RadioMessage
+from rataccess.driver import Evidence, RadioMessage
 from rataccess.errors import NotNow
 from rataccess.transport import Handover
 from tests.satellite.rigs import Sbd
@@ -250,3 +250,25 @@ async def test_no_session_that_nobody_counts(wanted: bool) -> None:
     assert f"AT+SBDAREG={int(wanted)}" in script.asked
     assert modem.identity.imei == "300234010753370"
     await modem.aclose()
+
+
+@pytest.mark.parametrize("moment", [0.005, 0.03, 0.05, 0.07, 0.09, 0.11, 0.15, 0.2])
+async def test_whoever_gives_up_while_a_message_is_written_leaves_no_half_of_it(moment: float) -> None:
+    """A modem that waits for the rest takes the next commands for it, for up to a minute."""
+    radio = Sbd()
+    await asyncio.sleep(5)
+    modem = radio.driver()
+    await modem.open()
+    await modem.attach()
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(moment)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    assert (await modem.status()).evidence is Evidence.BEARER
+    await asyncio.sleep(40)
+    assert (await modem.status()).evidence is Evidence.BEARER
+    sent = len(radio.up())
+    assert await modem.send_message(RadioMessage(b"another"))
+    assert len(radio.up()) == sent + 1
+    await modem.aclose()
+    await radio.aclose()

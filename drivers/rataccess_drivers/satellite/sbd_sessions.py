@@ -14,6 +14,7 @@ before it was read whole and is on disk.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 
@@ -34,7 +35,7 @@ from rataccess_drivers.satellite.kept import Attempt, Attempts, Inbox, Outcome, 
 from rataccess_drivers.satellite.pace import DAY, Pace
 from rataccess_drivers.satellite.sbd_codec import Buffers, SessionResult, Verdict
 from rataccess_drivers.satellite.sbd_console import SbdConsole
-from rataccess_drivers.satellite.sbd_engine import Command
+from rataccess_drivers.satellite.sbd_engine import Command, Done
 from rataccess_drivers.satellite.sbd_options import SbdOptions
 
 log = logging.getLogger("rataccess.sbd")
@@ -154,7 +155,7 @@ class SbdSessions:
         trouble = ""
         for _ in range(_WRITE_TRIES):
             command = Command(f"AT+SBDWB={len(data)}", timeout=_WRITE_LIMIT, digit=True, payload=codec.written(data))
-            done = await self._console.run(command)
+            done = await self._whole(command)
             code = next(int(line) for line in done.lines if len(line) == 1 and line.isdigit())
             if code == 0:
                 return
@@ -162,6 +163,13 @@ class SbdSessions:
                 raise PacketTooLarge(len(data), len(data) // 2)
             trouble = _WRITE_TROUBLE.get(code, f"result {code}")
         raise NotNow(f"{self._console.name} did not take the message: {trouble}", 10.0)
+
+    async def _whole(self, command: Command) -> Done:
+        """Run it to its end, also where whoever asked gives up: a modem that waits for the rest of a message takes what
+        follows for it."""
+        task = asyncio.ensure_future(self._console.run(command))
+        task.add_done_callback(lambda each: each.cancelled() or each.exception())
+        return await asyncio.shield(task)
 
     async def _refusal(self, result: SessionResult | None, size: int) -> RataccessError:
         """What the caller of a message that the gateway does not have is told."""
