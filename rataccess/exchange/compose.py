@@ -19,6 +19,7 @@ from rataccess.wire import (
     ANSWER_LIMIT,
     ASKED_ONLY,
     BASE,
+    ERA,
     FULL,
     LINK,
     PACKET,
@@ -58,6 +59,7 @@ class Composer:
         self._exchange = exchange
         self._context = context
         self._filler = Filler(exchange.staging, templates)
+        exchange.flights.launched = lambda flight: exchange.ledger.footing.sent(flight.identity.sequence_number)
 
     def compose(self, lane: Lane, mtu: int) -> Draft | None:
         """The next request for `lane`, of at most `mtu` bytes once protected; `None` where there is nothing to say.
@@ -68,7 +70,7 @@ class Composer:
         wanted = lane.probe or self.has_news(lane)
         best: Draft | None = None
         for said, builder, least in self._heads(lane, mtu - overhead, mtu):
-            parts, crowded = self._fill(lane, builder, least, overhead)
+            parts, crowded = self._fill(lane, builder, least, overhead, "era" in said)
             if parts or best is None:
                 best = Draft(builder.finish(), parts, frozenset(said), lane.probe)
             if parts or not crowded:
@@ -135,13 +137,17 @@ class Composer:
                 said = set()
             elif not lane.told_path and not compact:
                 said.add("path")
+            control = self._control(lane, mtu, said, partials)
+            if ranges and exchange.ledger.footing.naming and (era := exchange.ledger.footing.era) is not None:
+                control[ERA] = era
+                said.add("era")
             builder = MessageBuilder(
                 limit,
-                floor=self._floor(lane),
+                floor=self._floor(lane, "era" in said),
                 now=exchange.wall(),
-                dense=self._reach(lane),
+                dense=self._reach(lane, "era" in said),
                 acknowledged=exchange.inflow.received if "acknowledge" in said else None,
-                control=self._control(lane, mtu, said, partials),
+                control=control,
                 most_ranges=ranges,
             )
             if builder.size <= limit and builder.size not in sizes:
@@ -157,20 +163,19 @@ class Composer:
             return False
         return not lane.told_link and (not lane.naming or self._exchange.free(lane.link))
 
-    def _floor(self, lane: Lane) -> int | None:
-        """What numbers are told against, where the service can read a short one: in compact form only while its window is
-        known to be near, and nothing sent is so far ahead that one could be taken for another."""
-        ledger = self._exchange.ledger
-        if not self._exchange.compact(lane.link) or ledger.peer_floor is None:
-            return ledger.peer_floor
-        near = ledger.highest - ledger.peer_floor < MOST_SPREAD and self._context.within_reach
-        return ledger.peer_floor if near else None
+    def _floor(self, lane: Lane, named: bool) -> int | None:
+        """What numbers are told against, where the service can read a short one: nothing sent is so far ahead that one could
+        be taken for another, and in compact form its window is known to be near.  `named`: the request names the era."""
+        floor = self._exchange.ledger.footing.lowest(self._context.upcoming, named=named)
+        if floor is None or self._exchange.ledger.highest - floor >= MOST_SPREAD:
+            return None
+        return floor if self._context.within_reach or not self._exchange.compact(lane.link) else None
 
-    def _reach(self, lane: Lane) -> Reach | None:
+    def _reach(self, lane: Lane, named: bool) -> Reach | None:
         """For dense forms, where the link takes them."""
         if not self._exchange.compact(lane.link):
             return None
-        return Reach(self._floor(lane), self._exchange.ledger.highest, self._exchange.wall())
+        return Reach(self._floor(lane, named), self._exchange.ledger.highest, self._exchange.wall())
 
     def _control(self, lane: Lane, mtu: int, said: set[str], partials: int) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
@@ -193,10 +198,12 @@ class Composer:
 
     # --- records ---------------------------------------------------------------------------------------------------------
 
-    def _fill(self, lane: Lane, builder: MessageBuilder, least: int, overhead: int) -> tuple[list[Part], bool]:
+    def _fill(
+        self, lane: Lane, builder: MessageBuilder, least: int, overhead: int, named: bool
+    ) -> tuple[list[Part], bool]:
         """Put records in; returns them, and whether one found no room."""
         exchange, sender = self._exchange, self._exchange.sender
-        filling = Filling(builder, least, self._floor(lane), exchange.wall(), self._reach(lane))
+        filling = Filling(builder, least, self._floor(lane, named), exchange.wall(), self._reach(lane, named))
         return self._filler.fill(
             filling,
             lambda urgency: sender.carries(lane, urgency),

@@ -67,6 +67,8 @@ class Flights:
         self._next = source.randrange(256)
         self._flights: dict[bytes, Flight] = {}
         self._late: dict[bytes, float] = {}
+        self.launched: Callable[[Flight], None] = lambda flight: None
+        """Is told of each request that is about to leave."""
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -85,6 +87,7 @@ class Flights:
     def launch(self, flight: Flight) -> None:
         """It is about to leave."""
         self._flights[flight.token] = flight
+        self.launched(flight)
         flight.lane.in_flight += 1
         flight.lane.naming += "link" in flight.flags
         for item, _, _ in flight.parts:

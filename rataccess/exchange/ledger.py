@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rataccess.access import Access, Kind
 from rataccess.exchange.flights import Flight
+from rataccess.exchange.footing import Footing
 from rataccess.exchange.staging import Outgoing, Staging
 from rataccess.exchange.transfers import Transfers
 from rataccess.numbers import NumberSet
@@ -39,11 +40,9 @@ class Ledger:
         self._aside: dict[int, float] = {}
         self.handed: dict[int, int] = {}
         """Records that the operator has, by number: the queue id to be confirmed with them, or 0."""
-        self.peer_floor: int | None = None
-        """Up to where the service has acknowledged, as it said last."""
+        self.footing = Footing()
         self.highest = store.last_number(service)
         """No record with a higher number was ever sent."""
-        self._floor_told_at = float("-inf")
         self._parts: dict[int, list[Span]] = {}
         """What the service holds of records that the operator has whole, and that are to go again soon."""
         self._told = NumberSet()
@@ -57,6 +56,11 @@ class Ledger:
         """Is told what has arrived at the service."""
         for record in store.due_for_resend(service, float("inf"), MOST_HANDED):
             self.handed[record.number] = 0 if record.queue_known else record.queue_id
+
+    @property
+    def peer_floor(self) -> int | None:
+        """Up to where the service has acknowledged, as it said last."""
+        return self.footing.floor
 
     @property
     def urgent(self) -> bool:
@@ -83,24 +87,21 @@ class Ledger:
 
     # --- acknowledgements ----------------------------------------------------------------------------------------------
 
-    def acknowledged(self, numbers: NumberSet, flight: Flight | None, link: str, now: float) -> None:
-        """The service says which numbers have arrived, in answer to `flight` or unasked."""
-        self._learn_floor(numbers, flight, now)
+    def acknowledged(
+        self, numbers: NumberSet, flight: Flight | None, link: str, *, era: bytes | None = None, upcoming: int = 0
+    ) -> None:
+        """The service says which numbers have arrived, in answer to `flight` or unasked; `era` is what its floors are of,
+        where it tells, and `upcoming` the sequence number of the next request."""
+        answers = None if flight is None else flight.identity.sequence_number
+        if self.footing.told(numbers.floor, answers, era, upcoming):
+            self._access.note(Kind.SERVICE, f"the {self._service} service has forgotten what it acknowledged")
+            self.news.add("base")
+            self._told = NumberSet()
         arrived = [number for number in (flight.numbers if flight else ()) if number in numbers]
         self.deliver([*arrived, *self._news_of(numbers)], link)
         gaps = next(numbers.ranges(), None) is not None
         if gaps and numbers.floor == self.peer_floor and numbers.floor + 1 < self._store.base(self._service):
             self.news.add("base")  # a hole that nothing will ever fill: expired, dropped or replaced records
-
-    def _learn_floor(self, numbers: NumberSet, flight: Flight | None, now: float) -> None:
-        if self.peer_floor is not None and numbers.floor < self.peer_floor:
-            if flight is None or flight.sent_at <= self._floor_told_at:
-                return  # said before what we know already
-            self._access.note(Kind.SERVICE, f"the {self._service} service has forgotten what it acknowledged")
-            self.news.add("base")
-            self._told = NumberSet()
-        if numbers.floor != self.peer_floor:
-            self.peer_floor, self._floor_told_at = numbers.floor, now
 
     def _news_of(self, numbers: NumberSet) -> Iterator[int]:
         """What is acknowledged for the first time, of the records that are here or with the operator: whatever request
@@ -223,6 +224,8 @@ class Ledger:
     def hand_over(self, flight: Flight, now: float) -> list[int]:
         """The operator took a landed flight (`now` in wall seconds): which records it has whole by now."""
         flight.handed = True
+        if "era" in flight.flags:
+            self.footing.handed_over()
         whole: dict[int, Outgoing] = {
             item.record.number: item
             for item, _, end in flight.parts

@@ -17,7 +17,7 @@ from rataccess.exchange.flights import Flight
 from rataccess.security import BAD_REQUEST, CHANGED, Request, Response, SecureContext, peek, read_compact
 from rataccess.security.coap import refuse
 from rataccess.transport import Packet
-from rataccess.wire import BASE, MORE, PACKET, PARTIAL, TIME, WANTED, Message, decode_message
+from rataccess.wire import BASE, ERA, MORE, PACKET, PARTIAL, TIME, WANTED, Message, decode_message
 
 if TYPE_CHECKING:
     from rataccess.exchange.exchange import Exchange
@@ -28,6 +28,8 @@ REFUSED_PAUSE = 1.0
 """Seconds of rest after the service refused a message."""
 LOST_AFTER = 60.0
 """Seconds without another answer after which parts that no answer told of are lost, although the operator had them."""
+MOST_ERA = 8
+"""Bytes of the longest name of an era that is said again."""
 LATEST_PLAUSIBLE = 2.0**32
 """Seconds since 1970 (2106): a service that tells a later time, or one before the first of these libraries, is wrong."""
 
@@ -118,7 +120,8 @@ class Reception:
             if compact and exchange.answers_at_once(link):
                 exchange.ledger.incomplete(message.control.get(PARTIAL), exchange.wall() + LOST_AFTER)
         finally:
-            if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare:
+            unread = ERA in message.control and "era" not in flight.flags  # sent before the device knew of that era
+            if exchange.ledger.left_over(flight, message.control.get(PARTIAL), live and not bare) or bare or unread:
                 flight.lane.fruitless = 0
             elif live:
                 flight.lane.in_vain(now, exchange.jitter())
@@ -152,7 +155,14 @@ class Reception:
     def _apply(self, message: Message, link: str, flight: Flight | None) -> None:
         exchange, control = self._exchange, message.control
         if message.acknowledged is not None:
-            exchange.ledger.acknowledged(message.acknowledged, flight, link, exchange.monotonic())
+            era = control.get(ERA)
+            exchange.ledger.acknowledged(
+                message.acknowledged,
+                flight,
+                link,
+                era=era if isinstance(era, bytes) and len(era) <= MOST_ERA else None,
+                upcoming=self._context.upcoming,
+            )
         told = control.get(TIME)
         if type(told) is int and EARLIEST_PLAUSIBLE * 1000 <= told < LATEST_PLAUSIBLE * 1000:
             exchange.ask_time = False

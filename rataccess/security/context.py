@@ -64,10 +64,12 @@ class SecureContext:
         salt: bytes = b"",
         replay_state: bytes | None = None,
         id_context: bytes | None = None,
+        least: int = 0,
     ) -> None:
         """`name` tells contexts in `memory` apart; the same keys always go with the same name and the same memory.
 
         Ids have at most 7 bytes and differ; `secret` has at least 16.  `replay_state` is what that method last returned.
+        Sequence numbers begin at `least`, or above what `memory` says was used.
         Raises `KeyStoreError` for other values, and where `memory` has provably lost the sequence numbers.
         """
         _check(sender_id, recipient_id, secret, id_context)
@@ -84,7 +86,7 @@ class SecureContext:
         self._window = replay.ReplayWindow()
         if replay_state is not None:
             self._window, reserved = replay.load(replay_state)
-        self._numbers = SequenceNumbers(memory, sequence_key(name), reserved)
+        self._numbers = SequenceNumbers(memory, sequence_key(name), reserved, least)
         self._unkept: deque[RequestIdentity] = deque(maxlen=replay.SIZE)
         self._seen_by_peer: int | None = None
         """The highest number of ours that an answer has acknowledged in this run."""
@@ -272,6 +274,11 @@ class SecureContext:
         token = (number & 0xFFFF).to_bytes(2, "big")
         identity = RequestIdentity(self, token, number, nonce, data, compact=service)
         return head + self._sender.encrypt(nonce, body, data), identity
+
+    @property
+    def upcoming(self) -> int:
+        """The sequence number of the next request, unless another context of the same name takes numbers as well."""
+        return self._numbers.upcoming
 
     @property
     def highest_seen(self) -> int:

@@ -38,9 +38,9 @@ class SequenceNumbers:
 
     __slots__ = ("_ahead", "_key", "_known", "_limit", "_memory", "_next", "_shared")
 
-    def __init__(self, memory: Memory, key: str, used: int = 0) -> None:
+    def __init__(self, memory: Memory, key: str, used: int = 0, least: int = 0) -> None:
         """`used`: what other evidence says was reserved.  Raises `KeyStoreError` where the memory knows less than that:
-        it was lost or rolled back, and numbers would come twice."""
+        it was lost or rolled back, and numbers would come twice.  `least`: no lower number is given here."""
         self._memory = memory
         self._key = key
         self._shared: SharedMemory | None = cast(SharedMemory, memory) if _is_shared(type(memory)) else None
@@ -49,6 +49,7 @@ class SequenceNumbers:
         self._limit = self._next = 0
         if self._shared is None:
             self._limit = self._next = self._stored()
+        self._next = max(self._next, min(least, MOST))
         self.check(used)
 
     def check(self, used: int) -> None:
@@ -97,7 +98,7 @@ class SequenceNumbers:
         stored = self._stored()
         first, limit = self._limit, self._ahead
         if limit is None or stored != limit:  # first use, or another context of the same name has been at it
-            first = max(self._limit, stored)
+            first = max(self._limit, self._next, stored)
             limit = min(first + BLOCK, MOST + 1)
         self._refuse_beyond(first)
         self._memory.put_now(self._key, limit.to_bytes(_LIMIT_BYTES, "big"))
@@ -108,7 +109,7 @@ class SequenceNumbers:
         """As `_reserve`, for a block that no other process reserves at the same time."""
         while True:
             value = memory.get(self._key)
-            first = max(self._limit, self._read(value))
+            first = max(self._limit, self._next, self._read(value))
             self._refuse_beyond(first)
             limit = min(first + BLOCK, MOST + 1)
             if memory.replace(self._key, value, limit.to_bytes(_LIMIT_BYTES, "big")):

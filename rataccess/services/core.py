@@ -15,10 +15,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from rataccess.clock import Clock
-from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed, StoreCorrupt, StoreError, StoreUnreachable
+from rataccess.errors import (
+    KeyStoreError,
+    ObjectError,
+    ProtectionFailed,
+    SecurityError,
+    StoreCorrupt,
+    StoreError,
+    StoreUnreachable,
+)
 from rataccess.objects import Service
 from rataccess.security import BAD_REQUEST, CHANGED, POST, Request
 from rataccess.services.filing import file_known
+from rataccess.services.floors import Era
 from rataccess.services.keyfile import KeyFile
 from rataccess.services.opening import Opening
 from rataccess.services.pushes import Pushes
@@ -80,7 +89,8 @@ class ServiceCore:
         self._away_until = self._swept_at = clock.monotonic()
         holder = secrets.token_hex(4)
         known = by_id(templates)
-        self._common = Common(service, store, settings, known, self.count, holder)
+        self._era = Era()
+        self._common = Common(service, store, settings, known, self.count, holder, self._era, clock.wall)
         self._sessions = Sessions(self._common, keys)
         self._pushes = Pushes(service, self.count)
         self._repeats = Repeats()
@@ -130,6 +140,11 @@ class ServiceCore:
         self.refused += 1
         self.count("batches that the store refused")
 
+    def _away(self) -> None:
+        """The store's server is out of reach: who knows which copy it has when it is back."""
+        self._away_until = self._clock.monotonic() + _AWAY_FOR
+        self._era.end()
+
     def _one_by_one(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
         return [answer for datagram in datagrams for answer in self.process([datagram])]
 
@@ -141,7 +156,8 @@ class ServiceCore:
                 genuine.append(found)
         if genuine:
             self._take_all(genuine, batch)
-        return batch.again + [self._protect(answer) for answer in batch.answers]
+        protected = [self._protect(answer) for answer in batch.answers]
+        return batch.again + [datagram for datagram in protected if datagram is not None]
 
     def _take_all(self, genuine: list[Genuine], batch: Batch) -> None:
         """The transaction."""
@@ -171,6 +187,8 @@ class ServiceCore:
         """Within a transaction: lock the devices and go on from what is kept of them; the sessions that can be used."""
         versions = self.store.lock_devices({session.device for session in sessions.values()})
         stale = [each for each in sessions.values() if each.version != versions.get(each.device)]
+        if any(each.version > versions.get(each.device, each.version) for each in stale):
+            self._era.end()  # an old copy was put back under the running service
         unusable = self._load(stale, changes)
         if self.service is Service.MANAGEMENT:
             stamp = self.store.stamps()[0]
@@ -225,7 +243,9 @@ class ServiceCore:
         if request is not None:
             served = self._serve(session, request, batch)
             if served is not None:
-                batch.answers.append(Answer(session, request, *served, each.address, each.key))
+                batch.answers.append(
+                    Answer(session, request, *served, each.address, each.key, session.is_fresh(request))
+                )
         elif response is not None:
             try:
                 session.apply(response.body, batch.now, batch.changes)
@@ -249,13 +269,20 @@ class ServiceCore:
             self.count("malformed messages")
             return BAD_REQUEST, b""
         self.count("messages")
-        body = session.answer(message, request.token, batch.now)
+        body = session.answer(message, request, batch.now)
         return None if body is None else (CHANGED, body)
 
-    def _protect(self, answer: Answer) -> Datagram:
-        """The datagram of an answer whose request is struck out on disk: it takes the nonce of the request."""
+    def _protect(self, answer: Answer) -> Datagram | None:
+        """The datagram of an answer whose request is struck out on disk: it takes the nonce of the request, unless another
+        era may have answered that; `None` where no other can be had now."""
         context, message_id = answer.session.context, self._pushes.next_message_id()
-        data = context.protect_response(answer.request, answer.code, answer.body, message_id=message_id)
+        answer.request.identity.reusable &= answer.reusing
+        try:
+            data = context.protect_response(answer.request, answer.code, answer.body, message_id=message_id)
+        except (StoreError, SecurityError) as error:
+            self.count("answers that could not be sent")
+            logger.warning("%s: an answer found no sequence number: %s", answer.session.entry.serial_number, error)
+            return None
         self._repeats.keep(answer.key, data)
         return data, answer.address
 
@@ -284,7 +311,7 @@ class ServiceCore:
                 self._swept_at = now.monotonic
                 self.store.drop_packets(now.wall)
         except StoreUnreachable:
-            self._away_until = self._clock.monotonic() + _AWAY_FOR
+            self._away()
             raise
         self.save_counters()
         return datagrams

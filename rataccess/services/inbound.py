@@ -54,6 +54,8 @@ def check(message: Message) -> None:
         raise ObjectError("control 18 is a packet of bytes")
     if control.get(wire.ASKED_ONLY, True) is not True:
         raise ObjectError("control 21 is true")
+    if not isinstance(control.get(wire.ERA, b""), bytes):
+        raise ObjectError("control 22 is an era of bytes")
     if type(limit) is not int or not 0 <= limit <= MAX_NUMBER:
         raise ObjectError("control 17 is a count of bytes")
 

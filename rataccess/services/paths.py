@@ -38,13 +38,17 @@ class Paths:
         self.address: Hashable | None = None
         self._paths: dict[str, Path] = {}
 
-    def load(self, kept: bytes | None) -> None:
-        """Go on from what the store keeps."""
-        self._paths = {key: Path(*path) for key, *path in (cbor2.loads(kept) if kept else ())}
+    def load(self, kept: bytes | None) -> int | None:
+        """Go on from what the store keeps; returns what `dump` was given."""
+        items = cbor2.loads(kept) if kept else []
+        sure = items.pop() if items and isinstance(items[-1], int) else None
+        self._paths = {key: Path(*path) for key, *path in items}
+        return sure
 
-    def dump(self) -> bytes:
-        """What the store is to keep."""
-        return cbor2.dumps([[key, *path] for key, path in self._paths.items()])
+    def dump(self, sure: int | None) -> bytes:
+        """What the store is to keep; `sure` is kept with it (`floors.Trust`)."""
+        items: list[Any] = [[key, *path] for key, path in self._paths.items()]
+        return cbor2.dumps(items if sure is None else [*items, sure])
 
     @property
     def airway(self) -> Airway | None:

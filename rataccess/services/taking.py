@@ -35,6 +35,8 @@ class Answer:
     body: bytes
     address: Hashable
     key: Hashable | None
+    reusing: bool
+    """Whether it may take the nonce of the request: no other era of the store can have answered that."""
 
 
 @dataclass(slots=True)

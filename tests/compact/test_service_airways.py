@@ -16,6 +16,7 @@ from rataccess.services.keyfile import read_entries, write_entries
 from rataccess.services.store import open_store
 from rataccess.wire import (
     CALL_QUEUE,
+    ERA,
     PARTIAL,
     TIME,
     Message,
@@ -110,6 +111,12 @@ def dense(device: FakeDevice, number: int, floor: int, highest: int) -> bytes:
     return device.context.protect_compact(body, Service.SOLUTION)[0]
 
 
+def meet(world: World, device: FakeDevice) -> None:
+    """The device hears the service's era and names it: short numbers are read from then on."""
+    era = world.ask(device).message.control[ERA]
+    assert ERA not in world.ask(device, Message(control={ERA: era})).message.control
+
+
 def upto(world: World, device: FakeDevice, numbers: range) -> None:
     """These records arrive, by UDP."""
     world.send(device, *(device.record(number, number) for number in numbers))
@@ -118,6 +125,7 @@ def upto(world: World, device: FakeDevice, numbers: range) -> None:
 def test_a_packet_that_was_hours_under_way_is_read_as_it_was_meant(world: World) -> None:
     device = world.add("SN1")
     name(world, device, deveui=LORAWAN.name)
+    meet(world, device)
     upto(world, device, range(1, 11))
     late = dense(device, 12, 10, 12)
     for start in range(13, 1413, 100):
@@ -131,6 +139,7 @@ def test_a_packet_that_was_hours_under_way_is_read_as_it_was_meant(world: World)
 def test_a_late_packet_is_not_read_where_nobody_knows_any_more_what_it_meant(world: World) -> None:
     device = world.add("SN1")
     name(world, device, deveui=LORAWAN.name)
+    meet(world, device)
     upto(world, device, range(1, 11))
     late = dense(device, 11, 10, 11)
     upto(world, device, range(12, 14))
@@ -145,6 +154,7 @@ def test_a_late_packet_is_not_read_where_nobody_knows_any_more_what_it_meant(wor
 def test_a_capture_time_is_read_against_when_the_network_heard_it(world: World) -> None:
     device = world.add("SN1")
     name(world, device, deveui=LORAWAN.name)
+    meet(world, device)
     upto(world, device, range(1, 2))
     packet, sent_at = dense(device, 2, 1, 2), world.clock.wall()
     world.clock.passed += 5 * 86_400
@@ -228,6 +238,7 @@ def test_processes_that_share_a_store_answer_what_each_has_heard(shared: World) 
     name(shared, device, deveui=LORAWAN.name)
     with open_store(shared.settings.store) as store:
         cores = (shared.core, shared.another_core(store))
+        meet(shared, device)
         for number in range(1, 9):
             body = Message(records=[device.record(number, number, named=number == 1)])
             data, identity = compact(device, encode_message(body, floor=number - 1, now=shared.clock.wall()))

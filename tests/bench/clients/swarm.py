@@ -52,7 +52,7 @@ class Device:
     def _protect(self, number: int, token: bytes, message_id: int) -> tuple[bytes, RequestIdentity]:
         name = "readings" if number == 1 else None
         record = WireRecord(number, FIRST_FREE_QUEUE, Urgency.ROUTINE, BODY, time.time(), name)
-        body = encode_message(Message(records=[record]), floor=number - 1 or None, now=time.time())
+        body = encode_message(Message(records=[record]), floor=None, now=time.time())
         return self.context.protect_request(body, token=token, message_id=message_id)
 
 
