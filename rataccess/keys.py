@@ -30,6 +30,8 @@ from rataccess.objects import Service
 ROOT_KEY_BYTES = 32
 SESSION_SECRET_BYTES = 16
 _IDENTITY, _ROOT_KEY, _SECRETS = "identity.json", "root.key", "secrets.toml"
+_USED = "used.floor"
+"""Not read here: the store's second floor file (rataccess/store/floor.py)."""
 _MOST_BYTES = 65_536  # of one file: nothing here is larger, and a device file might never end
 
 
@@ -48,6 +50,10 @@ class KeyStore(ABC):
     def secret(self, name: str) -> str | None:
         """Another secret by its dotted name, such as `wifi.pin`; `None` where there is none; raises `KeyStoreError`."""
 
+    def witness(self) -> Path | None:
+        """A file beside the keys in which the store may tell how far they were used; `None` where there can be none."""
+        return None
+
 
 def derive_session_secret(root_key: bytes, service: Service) -> bytes:
     """The session secret of `service`, by the derivation above."""
@@ -63,6 +69,7 @@ class FileKeyStore(KeyStore):
 
     `identity.json`: `{"serial_number": text, "device_ids": {"management": kid in hex, "solution": kid in hex}}`.
     `root.key`: 32 random bytes in hex.  `secrets.toml`, optional: tables of text, such as `[wifi]` with `pin = "1234"`.
+    The store adds `used.floor` where its own folder is another.
     """
 
     def __init__(self, folder: Path, serial_number: str, device_ids: Mapping[Service, bytes], root_key: bytes) -> None:
@@ -129,6 +136,9 @@ class FileKeyStore(KeyStore):
             text = _identity_text(self._serial_number, changed)
             _write(self.folder, descriptor, _IDENTITY, text, replace=True)
         self._device_ids = changed
+
+    def witness(self) -> Path | None:
+        return self.folder / _USED
 
     @property
     def serial_number(self) -> str:

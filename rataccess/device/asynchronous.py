@@ -141,7 +141,11 @@ class AsyncDevice:
         state = Path(self.configuration.device.state)
         keys = self._keys or FileKeyStore.open(Path(self.configuration.device.keys or state))
         self._store = store = Store.open(
-            state / "store.sqlite", self.configuration.store, self._clock, threaded=self.threaded_store
+            state / "store.sqlite",
+            self.configuration.store,
+            self._clock,
+            threaded=self.threaded_store,
+            witness=build.witness(keys, state),
         )
         try:
             self._compose(store, keys)

@@ -49,6 +49,12 @@ def endpoints(configuration: Configuration) -> dict[Service, Endpoint]:
     }
 
 
+def witness(keys: KeyStore, state: Path) -> Path | None:
+    """Where the store tells how far the keys were used: not in its own folder, which is deleted or put back as a whole."""
+    found = keys.witness()
+    return None if found is None or found.parent.resolve() == state.resolve() else found
+
+
 def contexts(keys: KeyStore, store: Store) -> dict[Service, SecureContext]:
     """One OSCORE context for each service; nothing is shared between them.
 

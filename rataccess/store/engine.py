@@ -371,6 +371,7 @@ class Engine:
         """Close the files; what was not committed by now is lost."""
         with suppress(sqlite3.Error):
             self._last_totals()
+            self._files.vouch(self.outbox.totals, self.memory)
         self._files.close()
 
     def _last_totals(self) -> None:

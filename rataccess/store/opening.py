@@ -16,7 +16,7 @@ from rataccess.errors import DiskFull, StoreCorrupt
 from rataccess.store.ballast import Ballast
 from rataccess.store.committer import log
 from rataccess.store.database import Database, Lock, is_damage
-from rataccess.store.floor import LOST, MARKS, MEMORY, RUN, Floor, step
+from rataccess.store.floor import CLOSED, LOST, MARKS, MEMORY, RUN, Floor, step
 from rataccess.store.inbox import COUNTER_BYTES, Inbox, is_counter, write_memory
 from rataccess.store.outbox import Outbox
 from rataccess.store.quarantine import Known, restore, set_aside
@@ -39,8 +39,8 @@ _MARGIN = 64 * 1024
 class Files:
     """Lock, floor and database of one store."""
 
-    def __init__(self, path: Path | None, migrations: Sequence[str], *, two: bool) -> None:
-        """Open what can be opened; `None` is a store in memory, which is no trouble.
+    def __init__(self, path: Path | None, migrations: Sequence[str], *, two: bool, witness: Path | None = None) -> None:
+        """Open what can be opened; `None` is a store in memory, which is no trouble.  `witness`: see floor.py.
 
         Raises `StoreBusy` and `StoreTooNew`; everything else ends in `trouble`.
         """
@@ -48,6 +48,7 @@ class Files:
         self.path = path if path is None or path.suffix else path / NAME
         self._migrations = migrations
         self._two = two
+        self._witness = witness
         self._lock: Lock | None = None
         self.floor = Floor(None)
         self._lenient = False
@@ -71,10 +72,10 @@ class Files:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = Lock(path.with_suffix(".lock"))
         except OSError as error:
-            self.floor = Floor(path.with_suffix(".floor"), writable=False)
+            self.floor = Floor(path.with_suffix(".floor"), writable=False, witness=self._witness)
             self._start_over(f"cannot use {path.parent} ({error})", None, self._from_floor(), file=False)
             return
-        self.floor = Floor(path.with_suffix(".floor"))
+        self.floor = Floor(path.with_suffix(".floor"), witness=self._witness)
         try:
             self.database = Database.open(path, self._migrations, two=self._two)
             if self.database.created and self.floor.existed:
@@ -207,9 +208,9 @@ class Files:
         memory[_RUN_KEY] = run + memory.get(_RUN_KEY, b"")[:_RUN_BYTES]
         try:
             self._write_run(outbox, memory)
-            kept = {name: value for name, value in self.floor.ceilings.items() if name != MEMORY}
+            kept = {name: value for name, value in self.floor.ceilings.items() if name not in (MEMORY, CLOSED)}
             held = counters(outbox.totals, memory)  # a floor that was lost is made whole
-            short = {name: value + step(name) for name, value in held.items() if value > kept.get(name, 0)}
+            short = {name: value + self.floor.step(name) for name, value in held.items() if value > kept.get(name, 0)}
             self.floor.write(kept | short | {RUN: int.from_bytes(run, "big")})
         except (sqlite3.Error, DiskFull) as error:  # the next start finds the same, and lifts the same again
             log.warning("store: a run begins without a mark: %s", error)
@@ -237,10 +238,13 @@ class Files:
         marks = {int.from_bytes(run[:_RUN_BYTES], "big"), int.from_bytes(run[_RUN_BYTES:], "big")}
         # The floor may be one run behind: the power went between the two marks.
         restored = RUN in ceilings and ceilings[RUN] not in marks
-        if not restored and all(
-            ceiling - held.get(name, 0) <= 2 * step(name) for name, ceiling in ceilings.items() if name not in MARKS
-        ):
-            return False
+        behind = {name: ceiling - held.get(name, 0) for name, ceiling in ceilings.items() if name not in MARKS}
+        if CLOSED in ceilings:
+            restored = restored or any(lack > 0 for lack in behind.values())
+        if not restored and all(lack <= 2 * step(name) for name, lack in behind.items()):
+            # An unorderly end leaves no proof that this is not a copy of the same run: where that would be noticed after an
+            # orderly one, it is provided for here.
+            return self.floor.witnessed and CLOSED not in ceilings
         if self.trouble is None:
             self.trouble = StoreTrouble(f"{self.path} is older than its floor file: was it restored?", memory_lost=True)
         return True
@@ -280,6 +284,16 @@ class Files:
             or self._ballast.has_room()
             or self.database.spare_bytes() >= 2 * size + _MARGIN
         )
+
+    def vouch(self, totals: Totals, memory: Mapping[str, bytes]) -> None:
+        """This is the orderly end of a run: have the witness tell what the counters are.  Never raises."""
+        if self._witness is None or self.database.path is None or not self.floor.readable:
+            return
+        marks = {name: value for name, value in self.floor.ceilings.items() if name in MARKS}
+        try:
+            self.floor.write(self.floor.ceilings | counters(totals, memory) | marks | {CLOSED: 1})
+        except DiskFull as error:  # the next run goes on at the ceilings
+            log.warning("store: closed without a mark: %s", error)
 
     def close(self) -> None:
         """Close everything; idempotent."""

@@ -44,14 +44,23 @@ class Store:
         self._landing: Landing | None = None
 
     @classmethod
-    def open(cls, path: Path | None, settings: StoreSettings, clock: Clock, *, threaded: bool = True) -> Store:
+    def open(
+        cls,
+        path: Path | None,
+        settings: StoreSettings,
+        clock: Clock,
+        *,
+        threaded: bool = True,
+        witness: Path | None = None,
+    ) -> Store:
         """Open or create the store at `path`: the file, or a folder for `store.sqlite`; `None` keeps it in memory.
 
         A damaged or unusable file does not stop the device: see `trouble`.  Raises `StoreBusy` where another process
         has the store open, and `StoreTooNew` where a newer version of the library wrote it.  With `threaded=False`
-        everything is committed by the calling thread before the call returns, and callbacks run in it.
+        everything is committed by the calling thread before the call returns, and callbacks run in it.  `witness` is a file
+        in another folder that tells how far the counters got, so that an old copy of this one, or a new one, is noticed.
         """
-        files = Files(path, MIGRATIONS, two=threaded)
+        files = Files(path, MIGRATIONS, two=threaded, witness=witness)
         try:
             engine = Engine(files, settings, clock)
         except BaseException:
