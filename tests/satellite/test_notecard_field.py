@@ -209,3 +209,20 @@ async def test_a_note_that_nobody_saw_may_have_left_already(status: dict[str, An
             await modem.send_message(HELLO)
     assert await modem.send_message(RadioMessage(b"other"))
     await modem.aclose()
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_one_s() -> None:
+    """Old firmware knows no CRC, and so no sequence numbers; only silence puts both sides in step again."""
+    notecard = ScriptedNotecard()
+    notecard.crc = False
+    modem = await up(notecard, poll_every=3600.0)
+    await asyncio.sleep(5)
+    usual = notecard.write
+    notecard.write = lambda data: asyncio.get_running_loop().call_later(0.3, usual, data)  # type: ignore[assignment]
+    asking = asyncio.create_task(modem.status())
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    notecard.answers["card.time"] = {"time": 1_700_000_000}
+    assert await modem.network_time() == 1_700_000_000
+    await modem.aclose()

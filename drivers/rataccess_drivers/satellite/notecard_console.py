@@ -63,15 +63,16 @@ class NotecardConsole:
             for _ in range(1 if once else TRIES):
                 if not self._in_step:
                     await self._reset(RESET_TRIES if why is None else 3)
+                self._in_step = False  # also where whoever asks gives up: the reply would be taken for the next one's
                 try:
                     reply = await self._exchange(request, limit)
                 except (SpoiltReply, RadioSilent) as error:
-                    self._in_step = False
                     why = error
                     silences += isinstance(error, RadioSilent)
                     if silences > 1:
                         break  # one reply may be lost; whoever is silent for longer is not asked for minutes
                 else:
+                    self._in_step = True
                     said = reply.get("err")
                     if not said:
                         return reply
