@@ -26,7 +26,7 @@ TEMPLATE = """\
 
 [device]
 serial_number = {serial}
-state = {state}
+state = {state}   # this folder: say where it is on the device, once it was carried there
 
 [management]
 host = "127.0.0.1"   # where the device reaches the management service

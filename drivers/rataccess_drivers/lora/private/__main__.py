@@ -90,7 +90,9 @@ async def serve(bridge: Bridge) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 when ended by a signal, 1 where the configuration or the radio is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m rataccess_drivers.lora.private", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m rataccess_drivers.lora.private", description="The hub of a private LoRa network."
+    )
     parser.add_argument("configuration", type=Path, help="TOML: `management`, `solution`, `network`, [transceiver] ...")
     parser.add_argument("--state", type=Path, help="file that keeps the air time; by default beside the configuration")
     chosen = parser.parse_args(arguments)
