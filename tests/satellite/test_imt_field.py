@@ -192,3 +192,22 @@ async def test_a_refusal_that_names_no_target_answers_what_was_asked(refusal: by
         await sending
     assert (await modem.status()).evidence is Evidence.BEARER
     await modem.aclose()
+
+
+async def test_a_late_answer_is_not_taken_for_the_next_message() -> None:
+    """Its number would be that of another message, which the modem has given up or is yet to send."""
+    script = ScriptedImt()
+    modem = await up(script)
+    script.answers["PUT messageOriginate"] = None
+    sending = asyncio.create_task(modem.send_message(HELLO))
+    await asyncio.sleep(0.5)
+    late = {"topic_id": 244, "request_reference": 77, "message_id": 9, "message_response": "message_accepted"}
+    script.say(200, "messageOriginate", late)
+    script.say(299, "messageOriginateSegment", {"message_id": 9, "segment_start": 0, "segment_length": 7})
+    with pytest.raises(NotNow, match="another message"):
+        await sending
+    del script.answers["PUT messageOriginate"]
+    await asyncio.sleep(10)
+    assert await modem.send_message(HELLO)
+    assert script.asked.count("PUT messageOriginateSegment") == 1
+    await modem.aclose()

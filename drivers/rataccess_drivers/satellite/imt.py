@@ -217,6 +217,8 @@ class ImtDriver(ImtModem):
             self._bar(str(told))
         if told.code != 200:
             raise NotNow(f"{self.name}: {told}", self._pace.failed())
+        if told.number("request_reference", origination.reference) != origination.reference:  # what comes late
+            raise NotNow(f"{self.name} answered for another message", self._pace.failed())
         response = told.text("message_response")
         if response == "subscription_invalid":
             self._bar(
