@@ -39,15 +39,23 @@ class Books:
         assert units > 0
         self.charged += units
 
-    async def send(self, data: bytes, port: int = 2) -> None:
+    async def send(self, data: bytes, port: int = 2) -> float:
+        """Seconds for which the driver refused it; 0 where it was sent."""
         once = self._driver.message_hints.tariff.units(len(data))
         with contextlib.suppress(RataccessError):
             try:
                 self.billed += once
                 await self._driver.send_message(RadioMessage(data, port))
-            except NotNow:
+            except NotNow as refused:
                 self.billed -= once
-                raise
+                return refused.retry_after
+        return 0.0
+
+    async def send_in_time(self, data: bytes) -> None:
+        """After an uplink that was not acknowledged the network is given its time first (RETRANSMIT_TIMEOUT)."""
+        while wait := await self.send(data):
+            assert wait <= 3.0
+            await asyncio.sleep(wait)
 
     def agree(self, ether: Ether, station: Station) -> int:
         """Each packet may have been rounded up by a millisecond; how many packets there were."""
@@ -108,7 +116,7 @@ async def test_joins_repetitions_and_uplinks_without_a_message() -> None:
             field.gateway.online = True
             for number in range(3):
                 field.device.send(bytes([number]), port=2)
-            await books.send(bytes(5))
+            await books.send_in_time(bytes(5))
             assert books.agree(field.ether, field.chip.station) > 7
         finally:
             await driver.aclose()
@@ -142,7 +150,7 @@ async def test_a_message_whose_sender_has_gone_and_the_next_one() -> None:
         await asyncio.sleep(0.5)
         first.cancel()
         await asyncio.sleep(0.1)
-        await books.send(bytes(3))
+        await books.send_in_time(bytes(3))
         assert books.agree(field.ether, field.chip.station) == 7
 
 
