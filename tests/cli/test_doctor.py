@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rataccess.cli.doctor import CHECKS, Facts, Finding, Level, Machine, examine, gather
+from rataccess.cli.doctor.configured import configured
 from rataccess.cli.doctor.facts import Disk, Me, Process, Time
 from rataccess.cli.doctor.machine import kernel_addresses, kernel_synchronised, sync_error
 from rataccess.cli.doctor.rules import fix_rules
@@ -315,27 +316,23 @@ def test_lora_links_their_buses_keys_and_budgets(tree: Tree, device: Path) -> No
     assert "options.region" in found(tree, config=device)["link-driver"].text
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "text"),
-    [
-        ('"lorawan"\nbudget', '"sbd"\nbudget', ".transport: found sbd; allowed with the driver rak3172: lorawan"),
-        ("budget =", "cost_per_byte = 1.0\nbudget =", ".cost_per_byte: the transport lorawan counts air time; found"),
-        ('driver = "rak3172"', 'driver = "rak3127"', ".driver: there is no driver 'rak3127'; known: imt, interface"),
-        ("adafruit_rfm95", "adafruit", "there is no wiring 'adafruit'; known: adafruit_rfm95"),
-        ('{ wiring = "adafruit_rfm95" }', '{ wiring = "adafruit_rfm95", chip = "sx1278" }', "beyond this transceiver"),
-        (
-            '"adafruit_rfm95" } }',
-            '"adafruit_rfm95" }, appkey = "2B" }',
-            "kept here but in secrets.toml beside the keys",
-        ),
-    ],
-)
-def test_what_cannot_go_together_is_found_before_it_is_tried(
-    tree: Tree, device: Path, old: str, new: str, text: str
-) -> None:
-    assert old in LORA
-    device.write_text(device.read_text() + LORA.replace(old, new))
-    assert text in found(tree, config=device)["link-driver"].text
+WRONG = [
+    ('"lorawan"\nbudget', '"sbd"\nbudget', ".transport: found sbd; allowed with the driver rak3172: lorawan"),
+    ("budget =", "cost_per_byte = 1.0\nbudget =", ".cost_per_byte: the transport lorawan counts air time; found"),
+    ('driver = "rak3172"', 'driver = "rak3127"', ".driver: there is no driver 'rak3127'; known: imt, interface"),
+    ("adafruit_rfm95", "adafruit", "there is no wiring 'adafruit'; known: adafruit_rfm95"),
+    ('{ wiring = "adafruit_rfm95" }', '{ wiring = "adafruit_rfm95", chip = "sx1278" }', "beyond this transceiver"),
+    ('"adafruit_rfm95" } }', '"adafruit_rfm95" }, appkey = "2B" }', "kept here but in secrets.toml beside the keys"),
+]
+
+
+def test_what_cannot_go_together_is_found_before_it_is_tried(tree: Tree, device: Path) -> None:
+    head = device.read_text()
+    for old, new, text in WRONG:
+        assert old in LORA
+        device.write_text(head + LORA.replace(old, new))
+        facts = configured(device, {}, tree.root)
+        assert text in "\n".join(link.driver_error or "" for link in facts.links), new
 
 
 def test_two_links_with_one_radio(tree: Tree, device: Path) -> None:
