@@ -92,7 +92,7 @@ class Housekeeping:
         return min(WHILE_BUSY, max(AT_MOST, soonest + 0.01))
 
     def _look_at_clock(self, wall: float) -> None:
-        """A clock that was set makes nothing due, and puts nothing off: what operators have waits as long as it would have."""
+        """A clock that was set makes nothing due, and puts nothing off: what operators have waits as long as before."""
         offset = wall - self._clock.monotonic() if self._clock.wall_known() else None
         if offset is not None and self._offset is not None and abs(offset - self._offset) > CLOCK_SET:
             self._exchange.ledger.dated(wall)

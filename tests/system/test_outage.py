@@ -154,3 +154,26 @@ def test_what_a_satellite_took_goes_again_after_its_time_however_the_clock_is_se
             assert world.delivered() == world.accepted
 
     in_virtual_time(scene())
+
+
+def test_alarms_between_records_that_wait_are_acknowledged_however_many_gaps_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only alarms may go by satellite: each is a range of its own in what the service has, and none is paid for twice."""
+
+    async def scene() -> None:
+        async with rats({"sat": 'order = 1\nmin_urgency = "alarm"'}) as world:
+            world.watch(monkeypatch)
+            world.sat.failing = world.sat.twice = 0.0
+            for n in range(80):
+                await world.enqueue({"n": n}, urgency=Urgency.ALARM if n % 2 else Urgency.ROUTINE)
+            for _ in range(8):
+                for _ in range(20):
+                    await asyncio.sleep(600)
+                    world.tick()
+                await world.enqueue({"leak": 1}, urgency=Urgency.ALARM)
+            await asyncio.sleep(600)
+            assert len(world.bought["sat"]) == 48
+            assert set(world.bought["sat"].values()) == {1}
+
+    in_virtual_time(scene())
