@@ -8,7 +8,7 @@ another process has changed the store since.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from rataccess.objects import Service, Urgency
 from rataccess.security import Request, SecureContext
 from rataccess.services.airway import Airway
 from rataccess.services.asking import Asking
-from rataccess.services.floors import Floors
+from rataccess.services.floors import Era, Floors, Trust
 from rataccess.services.inbound import Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.limits import Allowance
@@ -36,6 +36,14 @@ _ANSWER_COST = 16
 """What an answer adds to its body besides the token: header 4, option 1, marker 1, code 1, marker 1, tag 8."""
 _COMPACT_COST = 10
 """The same in compact form: head 2, tag 8."""
+_OWN_NUMBER_COST, _COMPACT_OWN_NUMBER_COST = 6, 5
+"""What a sequence number of its own adds to an answer: its length and up to five bytes; five bytes."""
+_ERA_COST = 6
+"""Most bytes that telling the era adds: the map 1, its key 1, the string 4."""
+_NUMBERS_A_SECOND = 8
+"""Sequence numbers of our own begin, with each start, at as many for each second since 2020: whatever old copy of the store
+was put back, they were not used before, unless one device was sent more than so many in each second of its life (its nonces
+would come twice, RFC 8613 section 7.5)."""
 PUSH_TOKEN_BYTES = 3
 _MOST_OWED = 512
 _ROOM_FOR_ALL = 64
@@ -73,6 +81,9 @@ class Common:
     count: Callable[[str], None]
     holder: str
     """This process's name among those that share the store."""
+    era: Era
+    now: Callable[[], float]
+    """Seconds since 1970."""
 
 
 class Session:
@@ -91,6 +102,7 @@ class Session:
             secret=bytes.fromhex(entry.secret),
             memory=common.store,
             name=f"device.{entry.kid}",
+            least=max(0, round((common.now() - wire.EPOCH) * _NUMBERS_A_SECOND)),
         )
         self.allowance = Allowance(common.settings.message_rate, common.settings.byte_rate)
         self.version = -1
@@ -105,6 +117,7 @@ class Session:
         self._owed: list[int] = []
         """Numbers that came where packets back cost, and of which the device was not told yet."""
         self._floors = Floors(-1, 0)
+        self._trust = Trust(common.era)
         self._environment: bytes | None = None
         self._asking = Asking()
         self.inbound: Inbound
@@ -127,7 +140,7 @@ class Session:
         self.outbound.load(state, elsewhere=device.holder != common.holder)
         self.packets = state.packets
         self._environment = device.environment
-        self._paths.load(device.paths)
+        self._trust.load(self._paths.load(device.paths))
         self._floors = Floors(self.context.highest_seen, self.inbound.received.floor)
         self.version = device.version
         if any(templates.find(schema) is not None for schema in state.awaited_schemas):
@@ -147,7 +160,7 @@ class Session:
 
     def save(self, wall: float, changes: Changes) -> None:
         """Have the received numbers and the replay window kept with the rest of the batch."""
-        paths = self._paths.dump()
+        paths = self._paths.dump(self._trust.sure)
         self.version += 1
         seen = (number_set_bytes(self.inbound.received), self.context.replay_state(), wall, self.link, paths)
         changes.devices[self.device] = (*seen, self.inbound.kept, self._common.holder, self.version)
@@ -197,7 +210,6 @@ class Session:
         Raises `ObjectError`, with nothing changed, where it is malformed, `LateNumber` where it came too late to be read.
         """
         message = self._decode(body, now, request)
-        check(message)
         self.link = self._paths.learn(message.control)
         self.outbound.apply(message, changes)
         brought = self.inbound.apply(message, now.wall, self.link, changes)
@@ -210,23 +222,58 @@ class Session:
 
     def _decode(self, body: bytes, now: Now, request: Request | None) -> wire.Message:
         airway = self._paths.airway
-        if airway is None:
-            return wire.decode_message(body, floor=self.inbound.received.floor, now=now.wall)
-        floor = None if request is None else self._floors.before(request.identity.sequence_number)
-        heard_at = now.wall if airway.heard_at is None else airway.heard_at
-        return wire.decode_message(body, floor=floor, now=heard_at, compact=True)
+        heard_at = now.wall if airway is None or airway.heard_at is None else airway.heard_at
+
+        def read(floor: int | None) -> wire.Message:
+            message = wire.decode_message(body, floor=floor, now=heard_at, compact=airway is not None)
+            check(message)
+            return message
+
+        if request is None:
+            return read(None)
+        number = request.identity.sequence_number
+        floor, known = self._floors.before(number), self._trust.reads(number)
+        if known:
+            message = read(floor)
+        else:
+            with suppress(wire.LateNumber):
+                message = read(None)
+                self._trust.hears(number, message.control.get(wire.ERA))
+                return message
+            message = read(floor)
+        named = message.control.get(wire.ERA)
+        if self._trust.hears(number, named) or (known and named is None):
+            return message
+        with suppress(wire.LateNumber):
+            return read(None)
+        return self._unread(message)
+
+    def _unread(self, message: wire.Message) -> wire.Message:
+        """What can be taken of `message`, whose record numbers cannot be read: nobody knows what they count from.  It is
+        answered, so that the device learns our floor; its records come again."""
+        self._common.count("messages whose record numbers could not be read")
+        return wire.Message(message.acknowledged, message.control)
+
+    def is_fresh(self, request: Request) -> bool:
+        """Whether `request` was sent in this era, as is known: no other can have answered it."""
+        since = self._trust.since()
+        return since is not None and request.identity.sequence_number >= since
 
     # --- what goes out ---------------------------------------------------------------------------------------------------
 
-    def answer(self, message: wire.Message, token: bytes, now: Now) -> bytes | None:
-        """The body of the answer to `message`; `None` where the device gets none, or not yet."""
+    def answer(self, message: wire.Message, request: Request, now: Now) -> bytes | None:
+        """The body of the answer to `message`, which `request` brought; `None` where the device gets none, or not yet."""
         airway = self._paths.airway
-        limit = self._limit() - (_ANSWER_COST + len(token) if airway is None else _COMPACT_COST)
+        limit = self._limit() - (_ANSWER_COST + len(request.token) if airway is None else _COMPACT_COST)
+        if not self.is_fresh(request):
+            limit -= _OWN_NUMBER_COST if airway is None else _COMPACT_OWN_NUMBER_COST
         if airway is not None and not self._answers(airway, message, now):
             return None
         own = _numbers(message)
         received = self.inbound.acknowledgement([*own, *self._owed], min(64, limit // 18))
         acknowledged = received if own or received != _NOTHING_RECEIVED else None
+        if told := {} if self._trust.since() is not None else {wire.ERA: self._common.era.name}:
+            acknowledged, limit = received, limit - _ERA_COST
         control: dict[int, Any] = {}
         if wire.TIME in message.control:
             control[wire.TIME] = round(now.wall * 1000)
@@ -243,7 +290,7 @@ class Session:
             packet = self._next_packet(limit - size, now.wall) if self.packets else None
             if packet is not None:
                 control[wire.PACKET] = packet
-        return self._fill(limit, acknowledged, control, now)
+        return self._fill(limit + _ERA_COST * len(told), acknowledged, control | told, now)
 
     def _head_size(self, acknowledged: NumberSet | None, control: dict[int, Any]) -> int:
         return wire.MessageBuilder(0, floor=None, now=0.0, acknowledged=acknowledged, control=control).size
@@ -313,8 +360,11 @@ class Session:
         packet = self._next_packet(limit, now.wall)
         if packet is None and not self.outbound.due(now.monotonic) and not (self._dear and self._overdue(now)):
             return None  # all packets came too late
-        control = {} if packet is None else {wire.PACKET: packet}
-        return self._fill(limit, self._late(limit, control) if self._dear else None, control, now)
+        control: dict[int, Any] = {} if packet is None else {wire.PACKET: packet}
+        if not self._dear:
+            return self._fill(limit, None, control, now)
+        control[wire.ERA] = self._common.era.name  # or nobody would know how old the acknowledgement is
+        return self._fill(limit, self._late(limit, control), control, now)
 
     def _late(self, limit: int, control: dict[int, Any]) -> NumberSet:
         """What has arrived, for a device that was not told for long: first what it would send again, all of that where it
