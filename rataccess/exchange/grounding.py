@@ -38,11 +38,15 @@ class Grounding:
                 self.ground(flight)
 
     def stop_waiting(self) -> None:
-        """A link takes the records whose answers are quick: what was sent in compact form is not waited for any longer."""
+        """A link takes the records whose answers are quick: what was sent in compact form is not waited for any longer.
+
+        What an operator is taking at this moment is, where it would only go to the same one again, and be paid for twice.
+        """
         exchange = self._exchange
         current = exchange.access.current
         if current is None or exchange.compact(current):
             return
         for flight in exchange.flights.slow:
-            self.ground(flight)
+            if flight.gone or all(exchange.sender.link_for(item) != flight.lane.link for item, _, _ in flight.parts):
+                self.ground(flight)
         exchange.wake()

@@ -120,9 +120,13 @@ class Sender:
         """The link that policy gives them."""
         return self._exchange.access.decide(self._demands[urgency]).link
 
+    def link_for(self, item: Outgoing) -> str | None:
+        """The link that policy gives `item` now."""
+        return self._decide(item).link
+
     def hopeless(self, item: Outgoing) -> bool:
         """Whether no link may carry `item` now."""
-        return self._decide(item).link is None
+        return self.link_for(item) is None
 
     def _decide(self, item: Outgoing, size: int | None = None) -> Decision:
         record = item.record

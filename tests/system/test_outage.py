@@ -17,6 +17,7 @@ from rataccess.exchange.lane import MOST_PAUSE
 from rataccess.exchange.ledger import RESEND_AFTER
 from rataccess.objects import Service, Urgency
 from rataccess.security.context import SecureContext
+from rataccess.transport import Handover, Packet
 from tests.compact.compact_world import compact_world
 from tests.system.four_rats import LINKS, FourRats
 from tests.system.test_clocks import start
@@ -175,5 +176,29 @@ def test_alarms_between_records_that_wait_are_acknowledged_however_many_gaps_the
             await asyncio.sleep(600)
             assert len(world.bought["sat"]) == 48
             assert set(world.bought["sat"].values()) == {1}
+
+    in_virtual_time(scene())
+
+
+def test_a_record_for_the_satellite_alone_is_not_sent_again_in_the_middle_of_its_session() -> None:
+    """Another link came up, and what was on its way in compact form was given up: it went into a second, paid session."""
+
+    async def scene() -> None:
+        async with rats({"wifi": "order = 1", "sat": "order = 2"}) as world:
+            transmit = world.sat.transmit
+
+            async def slowly(packet: Packet) -> Handover | None:
+                await asyncio.sleep(120)
+                return await transmit(packet)
+
+            world.sat.failing = world.sat.twice = 0.0
+            world.sat.transmit = slowly  # type: ignore[method-assign]
+            world.airs["wifi"].set_carrier(False)
+            await world.enqueue({"leak": 1}, urgency=Urgency.ALARM, links=["sat"])
+            await asyncio.sleep(10)
+            world.airs["wifi"].set_carrier(True)
+            await asyncio.sleep(600)
+            assert world.sat.accepted == 1
+            assert world.delivered() == world.accepted
 
     in_virtual_time(scene())
