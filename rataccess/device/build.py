@@ -65,17 +65,22 @@ def contexts(keys: KeyStore, store: Store) -> dict[Service, SecureContext]:
             f"{store.trouble}: the sender sequence numbers of these keys are lost, and using one twice would give the keys "
             "away; provision the device again, into a new folder"
         )
-    return {
-        service: SecureContext(
-            sender_id=keys.device_id(service),
-            recipient_id=b"",
-            secret=keys.session_secret(service),
-            memory=store,
-            name=str(service),
-            replay_state=store.get(replay_key(service)),
-        )
-        for service in Service
-    }
+    return {service: _context(service, keys, store) for service in Service}
+
+
+def _context(service: Service, keys: KeyStore, store: Store) -> SecureContext:
+    context = SecureContext(
+        sender_id=keys.device_id(service),
+        recipient_id=b"",
+        secret=keys.session_secret(service),
+        memory=store,
+        name=str(service),
+        replay_state=store.get(replay_key(service)),
+    )
+    if store.trouble is not None and store.trouble.memory_lost:
+        context.lose_window()
+        store.put(replay_key(service), context.replay_state())
+    return context
 
 
 def add_links(

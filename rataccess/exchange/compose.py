@@ -59,6 +59,8 @@ class Composer:
         self._exchange = exchange
         self._context = context
         self._filler = Filler(exchange.staging, templates)
+        if context.deaf:
+            exchange.ledger.footing.ask()
         exchange.flights.launched = lambda flight: exchange.ledger.footing.sent(flight.identity.sequence_number)
 
     def compose(self, lane: Lane, mtu: int) -> Draft | None:

@@ -33,6 +33,10 @@ class Footing:
         self._known: dict[int, int | None] = {}
         """Of the last requests by sequence number: the floor known when it was sent, or told in answer to it."""
 
+    def ask(self) -> None:
+        """The device has lost its memory: have the service tell its era, under a sequence number of its own."""
+        self.era, self.naming = b"", True
+
     def sent(self, number: int) -> None:
         """A request takes that sequence number."""
         if self._first is None:

@@ -149,7 +149,7 @@ class SecureContext:
         outer = read_message(datagram)
         if outer.option is None or outer.code < 32 or outer.token != identity.token:
             refuse("not a response to that request")
-        nonce = identity.nonce
+        nonce, number = identity.nonce, None
         if outer.option:
             partial_iv, kid, context = read_oscore_option(outer.option)
             if kid not in (None, self._recipient_id) or context not in (None, self._id_context):
@@ -161,7 +161,7 @@ class SecureContext:
         if code >> 5 not in (2, 4, 5):
             refuse("a response with the code of a request")
         understand(options, ())
-        self._acknowledged(identity)
+        self._acknowledged(identity, number)
         return Response(code, body)
 
     # --- as the one who answers ----------------------------------------------------------------------------------------
@@ -216,6 +216,17 @@ class SecureContext:
             window, reserved = replay.load(replay_state)
         self._numbers.check(reserved)
         self._window = window
+        self._unkept.clear()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether no request is taken, see `lose_window`."""
+        return self._window.lowest > replay.MOST_NUMBER
+
+    def lose_window(self) -> None:
+        """Nobody knows any more which requests were seen: take none, until an answer to one of ours has a sequence number of
+        the peer's own.  What it sends later has a higher one (RFC 8613 appendix B.1.2: an answer proves what is fresh)."""
+        self._window = replay.ReplayWindow(replay.MOST_NUMBER + 1)
         self._unkept.clear()
 
     def protect_response(self, request: Request, code: int, body: bytes, *, message_id: int) -> bytes:
@@ -331,7 +342,7 @@ class SecureContext:
         if header.number is not None:
             nonce = (self._recipient_base ^ header.number).to_bytes(derivation.NONCE_BYTES, "big")
         body = self._decrypt(packet[header.start :], nonce, identity.additional_data)
-        self._acknowledged(identity)
+        self._acknowledged(identity, header.number)
         if len(body) == 2 and body[0] == ERROR:
             return Response(body[1], b"")
         return Response(CHANGED, body)
@@ -354,8 +365,10 @@ class SecureContext:
         partial_iv = _partial_iv(number)
         return number, partial_iv, (self._sender_base ^ number).to_bytes(derivation.NONCE_BYTES, "big")
 
-    def _acknowledged(self, identity: RequestIdentity) -> None:
-        """A request of ours was answered."""
+    def _acknowledged(self, identity: RequestIdentity, number: int | None) -> None:
+        """A request of ours was answered, under the peer's own sequence number `number` where it took one."""
+        if number is not None and self.deaf:
+            self._window = replay.ReplayWindow(number + 1)
         self._seen_by_peer = max(self._seen_by_peer or 0, identity.sequence_number)
 
     def _decrypt(self, sealed: bytes, nonce: bytes, data: bytes) -> bytes:

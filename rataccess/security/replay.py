@@ -10,6 +10,8 @@ from rataccess.errors import KeyStoreError
 SIZE = 1024
 _VERSION = 1
 _NUMBER_BYTES = 6
+MOST_NUMBER = 2**40 - 1
+"""The largest sequence number."""
 _MOST = 2**40
 
 

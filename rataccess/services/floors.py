@@ -81,8 +81,12 @@ class Trust:
         return self._since if self._heard == self._era.name else None
 
     def hears(self, number: int, named: object) -> bool:
-        """The request `number` names that era (`None`: none).  Returns whether the device counts on what was told in this
-        one, or in one after it."""
+        """The request `number` names that era (`None`: none; empty: it asks).
+
+        Returns whether the device counts on what was told in this one, or in one after it."""
+        if named == b"":
+            self._heard = b""  # it has lost its memory, and asks
+            return False
         since = self.since()
         if named == self._era.name and (since is None or number < since):
             self._heard, self._since = self._era.name, number

@@ -113,8 +113,9 @@ def dense(device: FakeDevice, number: int, floor: int, highest: int) -> bytes:
 
 def meet(world: World, device: FakeDevice) -> None:
     """The device hears the service's era and names it: short numbers are read from then on."""
-    era = world.ask(device).message.control[ERA]
-    assert ERA not in world.ask(device, Message(control={ERA: era})).message.control
+    world.ask(device)
+    world.ask(device, Message(control={ERA: device.era}))
+    assert device.era is None, "it is told no longer"
 
 
 def upto(world: World, device: FakeDevice, numbers: range) -> None:

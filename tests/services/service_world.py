@@ -17,7 +17,7 @@ from rataccess.services.keyfile import KeyFile
 from rataccess.services.receivers.ndjson import NdjsonReceiver
 from rataccess.services.store import NDJSON, ServiceStore, open_store
 from rataccess.template import Template
-from rataccess.wire import FIRST_FREE_QUEUE, RESERVED_QUEUES, Message, WireRecord, decode_message, encode_message
+from rataccess.wire import ERA, FIRST_FREE_QUEUE, RESERVED_QUEUES, Message, WireRecord, decode_message, encode_message
 from tests.receivers.receiver_world import drained, forwarding
 
 NOW = 1_790_000_000.0
@@ -71,6 +71,8 @@ class FakeDevice:
             sender_id=self.kid, recipient_id=b"", secret=self.secret, memory=DictMemory(), name=self.serial_number
         )
         self.message_id = 0
+        self.era: bytes | None = None
+        """What the last answer told of it (key 22), which is taken out of what tests look at."""
 
     def record(
         self, number: int, value: object, queue: str = "readings", *, named: bool = True, at: float | None = NOW
@@ -91,7 +93,9 @@ class FakeDevice:
 
     def read(self, datagram: bytes, identity: RequestIdentity) -> Answer:
         response = self.context.unprotect_response(datagram, identity)
-        return Answer(response.code, decode_message(response.body, floor=0, now=self.clock.wall()))
+        message = decode_message(response.body, floor=0, now=self.clock.wall())
+        self.era = message.control.pop(ERA, None)
+        return Answer(response.code, message)
 
 
 class World:

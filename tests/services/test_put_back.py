@@ -453,6 +453,21 @@ def test_what_is_said_again_after_an_old_copy_came_back_takes_no_nonce_twice(sce
     scene.push()
 
 
+@pytest.mark.parametrize("way", ["udp", LORA], ids=str)
+def test_a_device_that_lost_its_memory_is_told_the_era_under_a_number_of_the_services_own(
+    scene: PutBack, way: Hashable
+) -> None:
+    scene.device.context.lose_window()
+    scene.device_starts_again()
+    scene.push()
+    scene.footing.ask()
+    scene.a_day(1, 0, way, True)
+    assert not scene.device.context.deaf
+    assert scene.footing.era
+    scene.a_day(1, 0, way, True)
+    assert not scene.footing.naming
+
+
 def test_a_datagram_that_was_delayed_by_many_thousand_records_is_not_read_as_a_later_one(scene: PutBack) -> None:
     """No copy was put back: a modem has kept it while another link went on."""
     scene.make(1)
