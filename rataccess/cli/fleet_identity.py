@@ -6,7 +6,6 @@ line, where every user of the machine could read it; none is ever printed.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ import typer
 
 from rataccess.cli.fleet_store import DEFAULT, Config, OneOf, at_each
 from rataccess.errors import ConfigurationError, KeyStoreError
+from rataccess.lorawan.keys import is_key, plain_digits
 from rataccess.objects import Service
 
 DevEui = Annotated[str | None, typer.Option("--deveui", help="LoRaWAN's DevEUI: 16 hexadecimal digits.")]
@@ -104,8 +104,8 @@ def _read_key(file: Path) -> bytes:
         raise ConfigurationError(
             f"{file} is not text; an AppKey has 32 hexadecimal digits"
         ) from None  # it would show it
-    digits = re.sub(r"[\s:,-]", "", text)
-    if re.fullmatch(r"[0-9a-fA-F]{32}", digits) is None:
+    digits = plain_digits(text)
+    if not is_key(digits):
         what = "of which some are not hexadecimal" if len(digits) == 32 else "and an AppKey has 32 hexadecimal digits"
         raise ConfigurationError(f"{file} holds {len(digits)} characters, {what}")
     return bytes.fromhex(digits)

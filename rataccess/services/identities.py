@@ -14,7 +14,7 @@ _SEPARATORS = re.compile(r"[:\-\s]")
 KINDS = {
     "deveui": "16 hexadecimal digits",
     "imei": "15 digits",
-    "lora": "1 to 16 hexadecimal digits: network and address in private LoRa, such as 2a0005",
+    "lora": "6 hexadecimal digits: network and address in private LoRa, such as 2a0005",
     "notecard": "1 to 64 printable characters without blanks: product and device",
 }
 """Each kind, and what its names look like."""
@@ -30,7 +30,7 @@ def check_identity(kind: str, name: str) -> str:
     fits = {
         "deveui": len(found) == 16 and set(found) <= set(_HEX),
         "imei": len(found) == 15 and found.isascii() and found.isdigit(),
-        "lora": 1 <= len(found) <= 16 and set(found) <= set(_HEX),
+        "lora": len(found) == 6 and set(found) <= set(_HEX),
         "notecard": 1 <= len(found) <= 64 and found.isprintable() and " " not in found,
     }
     if not fits[kind]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 import pytest
 
@@ -549,3 +550,15 @@ async def test_configuration() -> None:
             assert "secret" not in str(error.value)
             assert error.value.__cause__ is None
             assert field.chip.transfers == 0
+
+
+async def test_a_key_as_network_servers_show_it() -> None:
+    async with in_the_field() as field:
+        field.secrets["field.appkey"] = field.secrets["field.appkey"].upper()
+        field.secrets["field.appkey"] = ":".join(re.findall("..", field.secrets["field.appkey"]))
+        driver = field.driver()
+        try:
+            await driver.open()
+            await driver.attach()
+        finally:
+            await driver.aclose()

@@ -54,7 +54,7 @@ def test_a_name_is_one_devices(cli: Cli, fleet: Path) -> None:
 
 def test_names_that_cannot_be_are_refused_with_nothing_changed(fleet: Path) -> None:
     long = ("imei", "1" * 14), ("imei", "x" * 15), ("deveui", "g" * 16)
-    for kind, name in (("deveui", "12"), *long, ("lora", ""), ("notecard", "a b"), ("wifi", "a")):
+    for kind, name in (("deveui", "12"), *long, ("lora", "2a05"), ("notecard", "a b"), ("wifi", "a")):
         with pytest.raises(ConfigurationError, match=kind):
             provisioning.set_identities(fleet, Service.SOLUTION, "A1", {"notecard": "dev:1", kind: name})
     assert all(each.identities == {} for each in provisioning.entries(fleet, Service.SOLUTION))

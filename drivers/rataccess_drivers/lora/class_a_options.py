@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from rataccess.driver import DriverContext
 from rataccess.errors import ConfigurationError, KeyStoreError
-from rataccess.lorawan.crypto import KEY_SIZE
+from rataccess.lorawan.keys import is_key, plain_digits
 from rataccess.lorawan.regions import REGIONS, Region
 from rataccess_drivers.lora.mac import MacSettings
 from rataccess_drivers.lora.transceiver import Transceiver, TransceiverOptions
@@ -124,13 +124,10 @@ def app_key(context: DriverContext) -> bytes:
     text = context.secret(name)
     if text is None:
         raise KeyStoreError(f"the key store has no {name!r}: put the device's AppKey there, 32 hexadecimal digits")
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""  # what stands there must not be in the message, nor in what caused it
-    if len(key) != KEY_SIZE:
+    digits = plain_digits(text)
+    if not is_key(digits):
         raise KeyStoreError(f"{name!r} in the key store is no AppKey: 32 hexadecimal digits are needed")
-    return key
+    return bytes.fromhex(digits)
 
 
 def _eui(text: str) -> int:

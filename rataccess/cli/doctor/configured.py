@@ -7,7 +7,6 @@ AppKey is there and could be one; what it is stays there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rataccess.device.build import checked
 from rataccess.driver import DriverContext
 from rataccess.errors import ConfigurationError, KeyStoreError, RataccessError
 from rataccess.keys import FileKeyStore
+from rataccess.lorawan.keys import is_key, plain_digits
 from rataccess_drivers.lora.wirings import resolve as complete
 from rataccess_drivers.ports import resolve
 
@@ -140,7 +140,7 @@ def _app_key_error(link: str, keys: FileKeyStore | None) -> str | None:
         return None
     if text is None:
         return None if keys is None else ""
-    digits = re.sub(r"[\s:,-]", "", text)
-    if re.fullmatch("[0-9A-Fa-f]{32}", digits):
+    digits = plain_digits(text)
+    if is_key(digits):
         return None
     return f"{link}.appkey in the key store has {len(digits)} characters; an AppKey has 32 hexadecimal digits"

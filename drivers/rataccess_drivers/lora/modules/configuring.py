@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rataccess.driver import DriverContext
 from rataccess.errors import AttachFailed, CommandFailed, ConfigurationError, KeyStoreError, RadioSilent, WrongRadio
+from rataccess.lorawan.keys import is_key, plain_digits
 from rataccess_drivers.lora.modules.commands import Command, Transaction
 from rataccess_drivers.lora.modules.identity import normal_eui, unset
 from rataccess_drivers.lora.modules.options import Confirmed, ModuleOptions
@@ -202,8 +203,8 @@ class Configuration:
         text = self._context.secret(name)
         if text is None:
             return None
-        digits = re.sub(r"[\s:,-]", "", text).upper()
-        if not re.fullmatch(r"[0-9A-F]{32}", digits):
+        digits = plain_digits(text)
+        if not is_key(digits):
             raise KeyStoreError(f"the secret {name!r} is no AppKey: it has to be 32 hexadecimal digits")
         return digits
 
