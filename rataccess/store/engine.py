@@ -206,9 +206,17 @@ class Engine:
                 results, more = self._mended([item], _NOTHING)
                 outcomes += results
                 settled += more
+                self._supersede(soft)
             except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
                 outcomes.append(self._blame(error))
         return outcomes, settled
+
+    def _supersede(self, older: Soft) -> None:
+        """What was put at once is newer than what of `older` found no room, and now waits for the next time."""
+        with self.soft_lock:
+            for key in self._now_puts:
+                if key in older.puts and self.soft.puts.get(key) is older.puts[key]:
+                    del self.soft.puts[key]
 
     def _note_failure(self, error: Exception) -> None:
         """Once, not for each record that a full disk refuses."""

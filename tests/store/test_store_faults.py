@@ -95,6 +95,29 @@ def test_a_failed_commit_accepts_nothing_and_uses_no_number(make: Any, fault: Fa
     assert store.counters()["enqueued"] == 2
 
 
+def test_a_value_put_at_once_outlives_an_older_one_that_found_no_room(
+    make: Any, monkeypatch: pytest.MonkeyPatch, threaded: bool
+) -> None:
+    store = make(threaded=threaded)
+    commit, refused = Database.commit, iter([True, True])  # both together, and the older one alone
+
+    def small(database: Database) -> None:
+        if next(refused, False):
+            raise sqlite_error(sqlite3.SQLITE_FULL)
+        commit(database)
+
+    monkeypatch.setattr(Database, "commit", small)
+    engine = store._engine
+    with engine.soft_lock:  # as `put` does, without waking who commits: it is for the next group
+        engine.soft.puts |= {"a": b"older", "b": b"kept"}
+    store.put_now("a", b"newer")
+    assert store.get("a") == b"newer"
+    store.put("c", b"later")
+    store.close()
+    store = make()
+    assert [store.get(key) for key in "abc"] == [b"newer", b"kept", b"later"]
+
+
 @pytest.mark.parametrize("code", FAILING)
 def test_what_nobody_waits_for_is_kept_until_there_is_room(make: Any, fault: Fault, threaded: bool, code: int) -> None:
     store = make(threaded=threaded)
