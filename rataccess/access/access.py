@@ -233,7 +233,7 @@ class Access:
             sent = True
         except (NotNow, PacketTooLarge) as error:
             if isinstance(error, NotNow):
-                self._shut(standing, error.retry_after)
+                self._shut(standing, error)
             raise
         except BaseException:
             sent = True  # perhaps
@@ -252,11 +252,12 @@ class Access:
         standing.traffic.bill(hints, len(packet.data), sent=True)
         return handover
 
-    def _shut(self, standing: Standing, seconds: float) -> None:
+    def _shut(self, standing: Standing, why: NotNow) -> None:
         """The link takes nothing for so long: what cannot wait may go over another."""
-        standing.shut_until = self._clock.monotonic() + seconds
+        seconds = why.retry_after
+        standing.shut_until, standing.shut_why = self._clock.monotonic() + seconds, why.reason
         if seconds > min(WAITS.values()):
-            text = f"{standing.name}: takes nothing for {seconds:.0f} s"
+            text = f"{standing.name}: takes nothing for {seconds:.0f} s ({why.reason})"
             standing.later("slot", seconds, lambda: self.changed(f"{standing.name} takes packets again"))
             self.changed(text)
 
@@ -387,7 +388,8 @@ class Access:
     def explain(self) -> str:
         """Why this link: the decision, every link's state, the latest decisions."""
         decision = self.decide(Demand(Service.SOLUTION, Urgency.ROUTINE))
-        lines = [f"in use: {decision}"]
+        urgent = self.decide(Demand(Service.SOLUTION, Urgency.ALARM))
+        lines = [f"in use: {decision}"] + ([f"for alarms: {urgent}"] if urgent.link != decision.link else [])
         lines += [f"  {standing.line()}" for standing in self._standings.values()]
         lines += [f"  the {service} service does not answer" for service in sorted(self._trust.down)]
         if len(self.log):

@@ -78,6 +78,7 @@ class Standing:
         self.last_sent = float("-inf")
         self.shut_until = float("-inf")
         """When the link takes packets again, as it said itself (event loop's clock)."""
+        self.shut_why = ""
         self.unproved = False
         """Whether it failed, and is trusted again without proof: the next answer that is overdue is enough."""
         self.unaccepted = 0
@@ -267,6 +268,10 @@ class Standing:
             parts.append(link.detail)
         if self.timer.smoothed is not None:
             parts.append(f"answers in {self.timer.smoothed * 1000:.0f} ms")
+        if (shut := self.shut_until - self._monotonic()) > 0:
+            parts.append(f"takes nothing for {shut:.0f} s ({self.shut_why})")
+        if link.next_attempt is not None:
+            parts.append(f"next attempt in {link.next_attempt:.0f} s")
         if self.suspicion:
             parts.append(self.suspicion.name.lower())
         if self.probation and link.evidence >= Evidence.BEARER:

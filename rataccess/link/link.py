@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rataccess.link")
 
+_WAITS = (LinkState.WAITING, LinkState.FAULTY)
 _RESOLUTION = 0.001
 """A wait that is shorter is over."""
 
@@ -92,6 +93,11 @@ class Link(Standing):
     def last_status(self) -> RadioStatus | None:
         """What the radio said last."""
         return self._health.status
+
+    @property
+    def next_attempt(self) -> float | None:
+        """Seconds until it is tried again to come up; `None` where it does not wait for that."""
+        return max(0.0, self._trouble.left()) if self.state in _WAITS and not self._held else None
 
     def allowances(self) -> Sequence[Allowance]:
         """What the network or the law leaves the radio, where its driver keeps count."""

@@ -36,6 +36,7 @@ class Radio:
         self.settings = LinkSettings(driver="x", transport="y", order=order, budget=budget, failback_after=100.0)
         self.evidence, self.detail, self.ready, self.held = Evidence.BEARER, "up", True, False
         self.outcome: Handover | Exception | None = None
+        self.next_attempt: float | None = None
         self.doubts: list[str] = []
 
     def start(self) -> None:
@@ -135,6 +136,9 @@ async def test_an_alarm_does_not_wait_for_a_slot_and_a_routine_record_does() -> 
     assert alarm(access) == "sat"
     assert access.decide(Demand(Service.SOLUTION, Urgency.ROUTINE)).link == "lora"
     assert "takes nothing for 40 s" in str(access.decide(Demand(Service.SOLUTION, Urgency.ALARM)))
+    told = access.explain()
+    assert "lora: BEARER, up, takes nothing for 40 s (duty cycle), 0/0 packets" in told
+    assert "\nfor alarms: sat: next best" in told, "not the same link as for ordinary records"
     await asyncio.sleep(41)
     assert alarm(access) == "lora"
     sat.outcome = lora.outcome = NotNow("no sky", 50.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -200,5 +201,25 @@ def test_a_record_for_the_satellite_alone_is_not_sent_again_in_the_middle_of_its
             await asyncio.sleep(600)
             assert world.sat.accepted == 1
             assert world.delivered() == world.accepted
+
+    in_virtual_time(scene())
+
+
+def test_the_first_minutes_tell_what_each_link_waits_for() -> None:
+    """No sky, no bearer, no budget set: nothing has gone anywhere yet, and `explain` says why and until when."""
+
+    async def scene() -> None:
+        links = {"wifi": "order = 1", "sat": 'order = 2\nmin_urgency = "alarm"'}
+        async with rats(links) as world:
+            world.airs["wifi"].set_carrier(False)
+            world.sat.sky = False
+            await world.enqueue({"leak": 1}, urgency=Urgency.ALARM)
+            await asyncio.sleep(70)
+            assert world.device
+            in_use, alarms, wifi, sat, *_ = world.device.explain().splitlines()
+            assert in_use.startswith("in use: no link")
+            assert alarms.startswith("for alarms: sat: best of the links")
+            assert re.search(r"no carrier.*, next attempt in \d+ s", wifi)
+            assert re.search(r"takes nothing for \d+ s \(no satellite in sight\)", sat)
 
     in_virtual_time(scene())
