@@ -94,6 +94,11 @@ class Access:
         """All links, in order of configuration."""
         return self._standings
 
+    @property
+    def least_urgency(self) -> Urgency:
+        """The lowest that any link carries: what is below never leaves."""
+        return min(standing.settings.min_urgency.urgency for standing in self._standings.values())
+
     def start(self) -> None:
         """Begin supervision of every link."""
         for standing in self._standings.values():

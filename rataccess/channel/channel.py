@@ -153,7 +153,9 @@ class AsyncChannel:
             return
         for template, body in self._definitions.take_untold():
             try:
-                self.submit(self.new_record(body, SCHEMAS, Urgency.BULK), partial(self._told, template))
+                self.submit(
+                    self.new_record(body, SCHEMAS, self._parts.access.least_urgency), partial(self._told, template)
+                )
             except Closed:
                 self._definitions.failed(template)
 
@@ -161,7 +163,8 @@ class AsyncChannel:
         """For the device: the service cannot file what it has without these definitions and names of queues."""
         with contextlib.suppress(Closed):
             for body in self._definitions.wanted(asked, self._parts.clock.monotonic()):
-                self.submit(self.new_record(body, SCHEMAS, Urgency.ROUTINE), lambda outcome: None)
+                urgency = max(Urgency.ROUTINE, self._parts.access.least_urgency)
+                self.submit(self.new_record(body, SCHEMAS, urgency), lambda outcome: None)
             self._tell_definitions()
 
     def _told(self, template: Template, outcome: AsyncReceipt | Exception) -> None:

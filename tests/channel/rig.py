@@ -73,6 +73,7 @@ class Rig:
         self.hints = Hints("wifi", 1200)
         access = SimpleNamespace(
             links={"wifi": SimpleNamespace(link=SimpleNamespace(hints=self.hints), bytes_left=None, next_slot=None)},
+            least_urgency=Urgency.BULK,
             current="wifi",
             explain=lambda: "because",
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rataccess import Integer, Template
 from rataccess.errors import DiskFull
 from rataccess.exchange.lane import MOST_PAUSE
 from rataccess.exchange.ledger import RESEND_AFTER
@@ -221,5 +222,20 @@ def test_the_first_minutes_tell_what_each_link_waits_for() -> None:
             assert alarms.startswith("for alarms: sat: best of the links")
             assert re.search(r"no carrier.*, next attempt in \d+ s", wifi)
             assert re.search(r"takes nothing for \d+ s \(no satellite in sight\)", sat)
+
+    in_virtual_time(scene())
+
+
+@pytest.mark.parametrize("least", ["routine", "alarm"])
+def test_what_a_template_means_is_told_where_no_link_takes_bulk(least: str) -> None:
+    """The definition waited for a link that was not configured, and what was delivered could never be read."""
+
+    async def scene() -> None:
+        async with rats({"lora": f'order = 1\nmin_urgency = "{least}"'}) as world:
+            readings = Template("readings", id=1, level=Integer(0, 4000))
+            for n in range(3):
+                await world.enqueue({"level": n}, template=readings, urgency=Urgency.ALARM)
+            await asyncio.sleep(1200)
+            assert world.delivered() == world.accepted
 
     in_virtual_time(scene())
