@@ -280,6 +280,8 @@ class ServiceCore:
         try:
             data = context.protect_response(answer.request, answer.code, answer.body, message_id=message_id)
         except (StoreError, SecurityError) as error:
+            if isinstance(error, StoreUnreachable):
+                self._away()
             self.count("answers that could not be sent")
             logger.warning("%s: an answer found no sequence number: %s", answer.session.entry.serial_number, error)
             return None

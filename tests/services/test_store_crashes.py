@@ -80,7 +80,10 @@ def ending_connections(postgres: Postgres) -> Callable[[ServiceStore], None]:
     """The server ends its side; the service finds out with its next statement."""
 
     def end_connection(store: ServiceStore) -> None:
-        pid = store.database._connection.info.backend_pid  # type: ignore[attr-defined]
+        connection = store.database._connection  # type: ignore[attr-defined]
+        if connection is None:
+            return  # it has ended already, in the step before
+        pid = connection.info.backend_pid
         postgres.sql(f"SELECT pg_terminate_backend({pid}, 10000)")
 
     return end_connection
