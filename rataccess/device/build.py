@@ -19,10 +19,12 @@ from rataccess.config import BUDGET_KEYS, Configuration, LinkSettings, check_opt
 from rataccess.driver import Bearer, Driver, DriverContext
 from rataccess.errors import ConfigurationError, KeyStoreError, MissingExtra, UnknownRadio
 from rataccess.exchange import replay_key
+from rataccess.exchange.footing import WINDOW
 from rataccess.keys import KeyStore
 from rataccess.link import Link
 from rataccess.objects import Service
 from rataccess.security import SecureContext
+from rataccess.security.context import sequence_key
 from rataccess.store import Store
 from rataccess.tariff import Unit
 from rataccess.transport import Endpoint, Transport
@@ -69,6 +71,7 @@ def contexts(keys: KeyStore, store: Store) -> dict[Service, SecureContext]:
 
 
 def _context(service: Service, keys: KeyStore, store: Store) -> SecureContext:
+    used = int.from_bytes(store.get(sequence_key(str(service))) or b"", "big")
     context = SecureContext(
         sender_id=keys.device_id(service),
         recipient_id=b"",
@@ -76,6 +79,7 @@ def _context(service: Service, keys: KeyStore, store: Store) -> SecureContext:
         memory=store,
         name=str(service),
         replay_state=store.get(replay_key(service)),
+        least=used + WINDOW if used else 0,
     )
     if store.trouble is not None and store.trouble.memory_lost:
         context.lose_window()

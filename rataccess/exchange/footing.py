@@ -15,7 +15,8 @@ WINDOW = 16
 
 
 class Footing:
-    """One exchange's, in one run."""
+    """One exchange's, in one run, which begins at least `WINDOW` sequence numbers after the one before: what was known when
+    that sent its last requests is forgotten."""
 
     def __init__(self) -> None:
         self.floor: int | None = None
@@ -24,8 +25,6 @@ class Footing:
         """Of the floors; `None` where the service tells none."""
         self.naming = False
         """Whether requests name the era: the service may not know that the device does."""
-        self._first: int | None = None
-        """The first sequence number of this run; what was sent before with which knowledge is forgotten."""
         self._since = 0
         """Requests from here on were sent in this era."""
         self._learnt = 0
@@ -39,8 +38,6 @@ class Footing:
 
     def sent(self, number: int) -> None:
         """A request takes that sequence number."""
-        if self._first is None:
-            self._first = number
         self._known[number] = self.floor
         if len(self._known) > WINDOW:
             del self._known[next(iter(self._known))]
@@ -54,12 +51,9 @@ class Footing:
             return self.floor
         if self.naming:
             return None
-        before, first = upcoming - WINDOW, upcoming if self._first is None else self._first
-        if 0 < first > before:  # an earlier run's requests are among them
-            return None
         floors = [self.floor]
         for number, floor in self._known.items():
-            if number >= before:
+            if number >= upcoming - WINDOW:
                 if floor is None:
                     return None
                 floors.append(floor)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from rataccess.errors import DiskFull, ProtectionFailed
-from rataccess.exchange.footing import Footing
+from rataccess.exchange.footing import WINDOW, Footing
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency, encode
 from rataccess.security import RequestIdentity, SecureContext, peek, read_compact
@@ -164,6 +164,7 @@ class PutBack(RuleBasedStateMachine):
             memory=self.memory,
             name="A1",
             replay_state=self.device.context.replay_state(),
+            least=self.device.context._numbers.reserved + WINDOW,
         )
         self.footing, self.base, self.highest, self.awaited = Footing(), True, self.last, {}
 
