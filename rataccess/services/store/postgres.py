@@ -232,6 +232,8 @@ class PostgresDatabase(Database):
         if connection is not None:
             with suppress(psycopg.Error):
                 if not connection.closed and (self.in_transaction or self._leases):
+                    if not self.in_transaction:  # the server notices a closed connection a moment later
+                        connection.execute("SELECT pg_advisory_unlock_all()")
                     connection.close()  # ends the transaction, gives the leases up
             self._pool.putconn(connection)
         self.in_transaction = False
