@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
@@ -317,8 +317,8 @@ def test_a_path_is_checked_before_a_number_is_used(ends: Ends) -> None:
         ({"replay_state": b"\x01" + b"\xff" * 12}, "replay window"),
     ],
 )
-def test_wrong_parameters_are_named(changes: dict[str, bytes], why: str) -> None:
-    right = {"sender_id": b"\x01", "recipient_id": b"", "secret": SECRET}
+def test_wrong_parameters_are_named(changes: dict[str, Any], why: str) -> None:
+    right: dict[str, Any] = {"sender_id": b"\x01", "recipient_id": b"", "secret": SECRET}
     with pytest.raises(KeyStoreError, match=why):
         SecureContext(**{**right, **changes}, memory=Disk(), name="x")
 
