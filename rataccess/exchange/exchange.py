@@ -314,14 +314,15 @@ class Exchange:
         """Decisions may come out otherwise now."""
         for name, lane in self._lanes.items():
             lane.limit = None
-            if self.ledger.handed and not lane.told_link and self._answers_for_free(name):
+            if self.ledger.handed and not lane.told_link and self.answers_for_free(name):
                 self.ledger.news.add("hello")  # an acknowledgement that is free spares sending again what costs
         if self.flights.slow:
             self._later("slow", SOON, self.grounding.stop_waiting)
         self.staging.rewind()
         self.wake()
 
-    def _answers_for_free(self, link: str) -> bool:
+    def answers_for_free(self, link: str) -> bool:
+        """Whether `link` is in use, and asking over it costs nothing and is answered."""
         hints = self.access.links[link].link.hints
         return self.in_use(link) and self.free(link) and hints is not None and not hints.acknowledges_handover
 

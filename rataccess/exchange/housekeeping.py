@@ -37,6 +37,8 @@ UNHEARD_SESSION = 6 * 86_400.0
 """The same, once it was heard, where it reaches the device by its network for a week after that."""
 CLOCK_SET = 60.0
 """Seconds by which the wall clock may drift away from the monotonic one between two looks."""
+AFTER_HANDOVER = 600.0
+"""Seconds between questions for what operators took, where asking is free."""
 OWED = 2 * 3600.0
 """Seconds that an acknowledgement waits there for something to ride on: after three hours, and again and again, the service
 pays for sending once more what was not acknowledged."""
@@ -54,6 +56,7 @@ class Housekeeping:
         self._began_at = self._asked_at = 0.0
         self._asked_time = 0
         self._owed_since: float | None = None
+        self._after_handover_at = float("-inf")
         self._offset: float | None = None
         """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
 
@@ -82,6 +85,7 @@ class Housekeeping:
                 exchange.wake()
             exchange.flights.prune(self._clock.monotonic())
             self._ask(self._clock.monotonic())
+            self._ask_for_free(self._clock.monotonic())
             if exchange.ledger.drained:
                 return WHILE_IDLE
             exchange.staging.look_ahead()
@@ -110,6 +114,15 @@ class Housekeeping:
         self._asked_time += exchange.ask_time
         exchange.lane(link).asked_time = False  # the answer to what the operator took may have been lost
         exchange.probe(link)
+
+    def _ask_for_free(self, now: float) -> None:
+        """What an operator took is asked after over a link that costs nothing, rather than paid for again."""
+        exchange, link = self._exchange, self._exchange.access.current
+        due = exchange.ledger.handed and now >= self._after_handover_at
+        if due and link is not None and exchange.answers_for_free(link):
+            self._after_handover_at = now + AFTER_HANDOVER
+            exchange.ledger.news.add("hello")
+            exchange.lane(link).wake.set()
 
     def _question_at(self, link: str) -> float:
         """When the next question is due, if it is to go over `link` (event loop's clock)."""

@@ -170,13 +170,13 @@ def test_alarms_between_records_that_wait_are_acknowledged_however_many_gaps_the
             world.sat.failing = world.sat.twice = 0.0
             for n in range(80):
                 await world.enqueue({"n": n}, urgency=Urgency.ALARM if n % 2 else Urgency.ROUTINE)
-            for _ in range(8):
-                for _ in range(20):
-                    await asyncio.sleep(600)
+            for _ in range(4):
+                for _ in range(7):
+                    await asyncio.sleep(1800)
                     world.tick()
                 await world.enqueue({"leak": 1}, urgency=Urgency.ALARM)
             await asyncio.sleep(600)
-            assert len(world.bought["sat"]) == 48
+            assert len(world.bought["sat"]) == 44
             assert set(world.bought["sat"].values()) == {1}
 
     in_virtual_time(scene())
@@ -237,5 +237,22 @@ def test_what_a_template_means_is_told_where_no_link_takes_bulk(least: str) -> N
                 await world.enqueue({"level": n}, template=readings, urgency=Urgency.ALARM)
             await asyncio.sleep(1200)
             assert world.delivered() == world.accepted
+
+    in_virtual_time(scene())
+
+
+def test_what_a_satellite_took_is_asked_after_where_that_is_free() -> None:
+    """Wi-Fi was up all the time, and nobody asked: the record waited for six hours, and was paid for again."""
+
+    async def scene() -> None:
+        async with rats({"wifi": "order = 1", "sat": "order = 2"}) as world:
+            world.sat.failing = world.sat.twice = 0.0
+            await world.enqueue({"leak": 1}, urgency=Urgency.ALARM, links=["sat"])
+            assert world.device
+            await world.device.flush(HOUR)
+            wifi = len(world.airs["wifi"].sent)
+            await asyncio.sleep(RESEND_AFTER)
+            assert world.sat.accepted == 1
+            assert len(world.airs["wifi"].sent) == wifi, "idle again"
 
     in_virtual_time(scene())
