@@ -82,7 +82,7 @@ async def test_what_is_not_genuine_moves_no_answer_elsewhere(tmp_path: Path) -> 
 async def test_only_addresses_that_are_allowed(tmp_path: Path) -> None:
     world = WaysWorld(tmp_path, RELAY + 'allowed = ["192.0.2.0/24"]\n')
     async with world.running() as running, udp(running.way("relay").address) as (out, _):
-        out.sendto(frames.encode(frames.RelayFrame("lora", "0a0b", b"\x20x")))
+        out.sendto(frames.encode(frames.RelayFrame("lora", "0a0b0c", b"\x20x")))
         await until(lambda: "datagrams from addresses that are not allowed" in running.counters)
         assert "packets that came by a way in" not in running.counters
 

@@ -24,7 +24,7 @@ from rataccess.wire import Message, decode_message, encode_message
 from tests.services.service_world import FakeDevice, HandClock
 
 DEV_EUI, IMEI = "0102030405060708", "300234063904190"
-NAMES = {"deveui": DEV_EUI, "imei": IMEI, "lora": "0a0b", "notecard": "com.example:dev1"}
+NAMES = {"deveui": DEV_EUI, "imei": IMEI, "lora": "0a0b0c", "notecard": "com.example:dev1"}
 APP_KEY = bytes(range(16))
 
 
