@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rataccess.errors import ProtectionFailed
 from rataccess.objects import Service, Urgency, encode
@@ -172,3 +174,14 @@ class World:
 
     def rows(self, table: str = "records", columns: str = "number, queue") -> list[tuple[object, ...]]:
         return self.store.execute(f"SELECT {columns} FROM {table} ORDER BY 1")
+
+
+@contextmanager
+def passing_world(service: Service) -> Iterator[World]:
+    """A world in a folder of its own, which leaves nothing behind, not even where an example is broken off half-way."""
+    with TemporaryDirectory() as folder:
+        world = World(Path(folder), service)
+        try:
+            yield world
+        finally:
+            world.kill()

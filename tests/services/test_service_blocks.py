@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cbor2
 import pytest
@@ -18,7 +17,7 @@ from rataccess.services.store import open_store
 from rataccess.template import Bool, Bytes, Integer, Scaled, Template, Text
 from rataccess.wire import ANSWER_LIMIT, BASE, WANTED, Block, MessageBuilder, WireRecord, encode_block
 from rataccess.wire.block import write_block
-from tests.services.service_world import NOW, Answer, FakeDevice, World
+from tests.services.service_world import NOW, Answer, FakeDevice, World, passing_world
 
 READINGS = Template("readings", temp=Scaled(-40, 85, 0.1), hum=Integer(0, 100))
 GROWN = Template("readings", temp=Scaled(-40, 85, 0.1), hum=Integer(0, 100), ok=Bool(optional=True))
@@ -293,8 +292,7 @@ def test_a_block_that_would_unpack_to_too_much_is_kept_aside_and_charged(solutio
 @given(st.data())
 def test_blocks_plain_records_and_schemas_in_any_order_count_each_once(data: st.DataObject) -> None:
     """Duplicates within and among blocks, parts of them, plain copies, restarts: every number once, none missing."""
-    with TemporaryDirectory() as folder:
-        world = World(Path(folder), Service.SOLUTION)
+    with passing_world(Service.SOLUTION) as world:
         device = world.add("A1")
         acknowledged: set[int] = set()
         told = data.draw(st.integers(0, 6), label="when the schema comes")
@@ -318,4 +316,3 @@ def test_blocks_plain_records_and_schemas_in_any_order_count_each_once(data: st.
             acknowledged |= sent
         assert stored(world) == {number: value(number) for number in acknowledged}
         assert world.rows("blocks", "id") == []
-        world.kill()

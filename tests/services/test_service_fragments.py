@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,7 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import Service, Urgency
 from rataccess.services import admin, partials
 from rataccess.wire import BASE, PARTIAL, Message, WireRecord, fragment
-from tests.services.service_world import FakeDevice, World
+from tests.services.service_world import FakeDevice, World, passing_world
 
 
 def large(device: FakeDevice, number: int = 1, size: int = 1000, queue: str = "big") -> WireRecord:
@@ -35,8 +34,7 @@ def parts(record: WireRecord, size: int) -> list[WireRecord]:
 def test_ranges_in_any_order_make_the_record_once(
     order: Sequence[int], more: list[tuple[int, int]], restart_after: int
 ) -> None:
-    with TemporaryDirectory() as folder:
-        world = World(Path(folder), Service.SOLUTION)
+    with passing_world(Service.SOLUTION) as world:
         device = world.add("A1")
         record = large(device, size=1000)
         pieces = [fragment(record, *piece) for piece in more if piece[0] < len(record.body)]
@@ -49,7 +47,6 @@ def test_ranges_in_any_order_make_the_record_once(
         assert [r.body for r in admin.records(world.store_path)] == [record.body]
         assert world.rows("fragments", "number") == world.rows("partials", "number") == []
         assert PARTIAL not in answer.message.control
-        world.kill()
 
 
 def test_all_ranges_in_one_batch_need_no_table(management: World) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cbor2
 import pytest
@@ -17,17 +16,15 @@ from rataccess.numbers import NumberSet
 from rataccess.objects import Service
 from rataccess.services import admin, provisioning
 from rataccess.wire import Message
-from tests.services.service_world import FakeDevice, World
+from tests.services.service_world import FakeDevice, World, passing_world
 
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
 def known() -> Iterator[tuple[World, FakeDevice]]:
-    with TemporaryDirectory() as folder:
-        world = World(Path(folder), Service.SOLUTION)
+    with passing_world(Service.SOLUTION) as world:
         yield world, world.add("A1")
-        world.kill()
 
 
 @MANY
@@ -74,8 +71,7 @@ _BODIES = st.binary(max_size=40) | st.lists(_ITEMS, max_size=6).map(lambda items
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_BODIES, min_size=1, max_size=3))
 def test_any_genuine_body_is_answered(bodies: list[bytes]) -> None:
-    with TemporaryDirectory() as folder:
-        world = World(Path(folder), Service.MANAGEMENT)
+    with passing_world(Service.MANAGEMENT) as world:
         device = world.add("A1")
         for body in bodies:
             assert world.ask(device, body).code in (0x44, 0x80)
@@ -84,7 +80,6 @@ def test_any_genuine_body_is_answered(bodies: list[bytes]) -> None:
         last = world.ask(device, Message(records=[device.record(2**52, "still there")])).message.acknowledged
         assert last is not None
         assert 2**52 in last
-        world.kill()
 
 
 @pytest.mark.parametrize(
