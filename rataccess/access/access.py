@@ -18,6 +18,7 @@ from rataccess.access.budget import Budget
 from rataccess.access.decisions import DecisionLog, Entry, Kind, Recovered
 from rataccess.access.standing import Standing
 from rataccess.access.trust import Trust
+from rataccess.access.upkeep import Upkeep
 from rataccess.clock import Clock
 from rataccess.errors import BudgetExceeded, NotNow, PacketTooLarge, StoreError, TransportBroken
 from rataccess.link import Link, LinkChange
@@ -28,8 +29,6 @@ from rataccess.transport import Handover, Packet
 
 UNACCEPTED_PAUSE = 2.0
 """Seconds of rest after a packet that its network should have accepted and has not; it doubles with each in a row."""
-WANTED = 120.0
-"""Seconds that a cold link is kept up after a record asked for it: attaching alone may take a minute."""
 
 
 class User(Protocol):
@@ -62,6 +61,7 @@ class Access:
         self.users: dict[Service, User] = {}
         """The exchanges."""
         self._trust = Trust(self, clock)
+        self._upkeep = Upkeep(self._standings, self.views, lambda each, text: self.note(Kind.BUDGET, text, each.name))
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._views: list[LinkView] | None = None
         self._closing = False
@@ -102,11 +102,8 @@ class Access:
     def start(self) -> None:
         """Begin supervision of every link."""
         for standing in self._standings.values():
-            standing.link.start()
             self._plan_keepalive(standing)
-            if not standing.settings.hot and self._before(standing):
-                standing.later("grace", standing.settings.failback_after, self._warm_up)
-        self._warm_up()
+        self._upkeep.start()
 
     async def aclose(self) -> None:
         """Close every link; idempotent; nothing is decided any more."""
@@ -153,7 +150,7 @@ class Access:
         self._views = None
         self._decisions.clear()
         self._reconsider(cause)
-        self._warm_up()
+        self._upkeep.look()
         for user in self.users.values():
             user.access_changed()
         if self.on_change:
@@ -170,44 +167,10 @@ class Access:
             before, self.current = self.current, decision.link
             self.note(Kind.SWITCH, f"{cause}; now {decision}", before, decision.link)
 
-    def _before(self, standing: Standing) -> list[LinkView]:
-        """The links that policy prefers to `standing`, all being sound."""
-        ranked = sorted(self.views(), key=lambda view: (view.order, view.price))
-        return ranked[: [view.name for view in ranked].index(standing.name)]
-
-    def _carried(self, standing: Standing) -> bool:
-        """Whether a link before `standing` carries.  An overdue answer alone is no reason to take another for cold ones: a
-        bearer costs time and energy."""
-        return any(
-            view.ready and view.suspicion is not Suspicion.CONFIRMED and not view.probation
-            for view in self._before(standing)
-        )
-
-    def _warm_up(self) -> None:
-        """Cold links (`hot = false`) come up when no link before them carries, and go when one does again for good.
-
-        At the start the links before them are given time to come up first (`grace`).
-        """
-        for standing in self._standings.values():
-            if standing.settings.hot or standing.planned("grace"):
-                continue
-            if not self._carried(standing):
-                standing.cancel("cool")
-                standing.link.release()
-            elif not standing.planned("cool") and not standing.link.held:
-                standing.later("cool", standing.settings.failback_after, lambda each=standing: self._cool(each))  # type: ignore[misc]
-
-    def _cool(self, standing: Standing) -> None:
-        if self._carried(standing):
-            standing.link.hold()
-
     def wanted(self, names: Sequence[str]) -> None:
         """A record waits that only these links may carry: cold ones among them come up, and stay while this is said."""
-        for standing in (self._standings[name] for name in names if name in self._standings):
-            if not standing.settings.hot and not self._closing:
-                standing.link.release()
-                seconds = max(WANTED, standing.settings.failback_after)
-                standing.later("cool", seconds, lambda each=standing: self._cool(each))  # type: ignore[misc]
+        if not self._closing:
+            self._upkeep.wanted(names)
 
     def note(self, kind: Kind, text: str, origin: str | None = None, target: str | None = None) -> None:
         """Write a decision down."""
@@ -340,6 +303,7 @@ class Access:
             self.note(Kind.LINK, f"{link.name}: down ({change.cause})")
             fall = self._trust.stand_down if link.held else self._trust.fall
             fall(standing, now, f"{link.name}: {change.cause}")
+            self._upkeep.spare(standing)
         else:
             self._views = None
             self._decisions.clear()  # a reason may name the evidence
@@ -367,6 +331,7 @@ class Access:
         standing = self._standings[link.name]
         standing.traffic.charge(link.hints, units)
         self._charge(standing, units)
+        self._upkeep.spare(standing)
 
     def _charge(self, standing: Standing, units: int) -> None:
         if standing.budget:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rataccess import Integer, Template
+from rataccess.driver import Bearer
 from rataccess.errors import DiskFull
 from rataccess.exchange.lane import MOST_PAUSE
 from rataccess.exchange.ledger import RESEND_AFTER
@@ -21,7 +22,9 @@ from rataccess.objects import Service, Urgency
 from rataccess.security.context import SecureContext
 from rataccess.transport import Handover, Packet
 from tests.compact.compact_world import compact_world
+from tests.system.air import AirDriver
 from tests.system.four_rats import LINKS, FourRats
+from tests.system.radios import LoRaAir
 from tests.system.test_clocks import start
 from tests.system.test_invariants import SHM, in_virtual_time
 
@@ -73,6 +76,40 @@ def test_hours_out_of_coverage_leave_air_time_for_what_waited() -> None:
             assert "nothing got through" not in world.device.explain()
             assert not world.account()
 
+    in_virtual_time(scene())
+
+
+def test_a_link_whose_air_time_is_used_up_is_not_brought_up_before_it_may_send_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each attempt to join is time on the air as well, and went on when the budget had nothing left."""
+    attach, join = AirDriver.attach, 4000
+
+    async def joining(driver: AirDriver) -> Bearer:
+        assert isinstance(driver.air, LoRaAir)
+        driver.air.bill(join)
+        driver.air.on_charge(join)
+        return await attach(driver)
+
+    async def scene() -> None:
+        budget = {"lora": "order = 1\nbudget = { airtime = 30.0, period = 86400.0 }"}
+        async with rats(budget) as world:
+            world.lora.set_carrier(False)
+            await world.enqueue({"n": 0})
+            await asyncio.sleep(20 * HOUR)
+            assert world.device
+            assert "that costs air time too" in world.device.explain()
+            spent = world.lora.spent.total()
+            await world.kill_device()
+            await world.start_device()
+            await asyncio.sleep(60)
+            assert world.lora.spent.total() == spent, "nor after a restart"
+            world.lora.set_carrier(True)
+            await asyncio.sleep(26 * HOUR)
+            assert world.delivered() == world.accepted
+            assert 30_000 <= max(world.lora.spent.values()) < 30_000 + join
+
+    monkeypatch.setattr(AirDriver, "attach", joining)
     in_virtual_time(scene())
 
 
