@@ -16,7 +16,7 @@ from typing import Any
 
 from rataccess.objects import Urgency, encode
 from rataccess.security import CHANGED, RequestIdentity, SecureContext
-from rataccess.wire import FIRST_FREE_QUEUE, Message, WireRecord, encode_message
+from rataccess.wire import ERA, FIRST_FREE_QUEUE, Message, WireRecord, decode_message, encode_message
 
 BODY = encode({"temp": 21.5, "hum": 48, "volt": 3.71})
 PATIENCE = 30.0
@@ -37,6 +37,8 @@ class Device:
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.number = 0
+        self._era: bytes | None = None
+        self._era_known = False
         self.context = SecureContext(
             sender_id=bytes.fromhex(entry["kid"]),
             recipient_id=b"",
@@ -52,8 +54,17 @@ class Device:
     def _protect(self, number: int, token: bytes, message_id: int) -> tuple[bytes, RequestIdentity]:
         name = "readings" if number == 1 else None
         record = WireRecord(number, FIRST_FREE_QUEUE, Urgency.ROUTINE, BODY, time.time(), name)
-        body = encode_message(Message(records=[record]), floor=None, now=time.time())
+        control = {ERA: self._era} if self._era is not None and not self._era_known else {}
+        body = encode_message(Message(records=[record], control=control), floor=None, now=time.time())
         return self.context.protect_request(body, token=token, message_id=message_id)
+
+    def hear(self, data: bytes, identity: RequestIdentity) -> bool:
+        """Open an answer and learn the service's era, as devices do; returns whether the service took the request."""
+        response = self.context.unprotect_response(data, identity)
+        if not self._era_known:
+            era = decode_message(response.body, floor=0, now=time.time()).control.get(ERA)
+            self._era, self._era_known = era or self._era, era is None
+        return response.code == CHANGED
 
 
 class Swarm:
@@ -103,7 +114,7 @@ class Swarm:
             if found is None:
                 continue  # an unasked request
             device, _, identity = found
-            if device.context.unprotect_response(data, identity).code != CHANGED:
+            if not device.hear(data, identity):
                 raise SystemExit("the service refused a message")
             heard += 1
 
