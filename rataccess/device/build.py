@@ -24,7 +24,7 @@ from rataccess.keys import KeyStore
 from rataccess.link import Link
 from rataccess.objects import Service
 from rataccess.security import SecureContext
-from rataccess.security.context import sequence_key
+from rataccess.security.sequence import sequence_key
 from rataccess.store import Store
 from rataccess.tariff import Unit
 from rataccess.transport import Endpoint, Transport

@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 
-from rataccess.errors import KeyStoreError
 from rataccess.objects import Memory, Service
 from rataccess.security import derivation, replay
 from rataccess.security.coap import (
@@ -42,10 +41,9 @@ from rataccess.security.compact import (
     request_head,
     response_head,
 )
-from rataccess.security.sequence import SequenceNumbers
+from rataccess.security.sequence import SequenceNumbers, sequence_key
 from rataccess.security.values import Request, RequestIdentity, Response
 
-SECRET_BYTES = 16
 _LEAST_PROTECTED = derivation.TAG_BYTES + 1  # a tag and the inner code
 _USUAL_PARTIAL_IV = 3
 
@@ -72,7 +70,7 @@ class SecureContext:
         Sequence numbers begin at `least`, or above what `memory` says was used.
         Raises `KeyStoreError` for other values, and where `memory` has provably lost the sequence numbers.
         """
-        _check(sender_id, recipient_id, secret, id_context)
+        derivation.check(sender_id, recipient_id, secret, id_context)
         self.name = name
         self._sender_id = sender_id
         self._recipient_id = recipient_id
@@ -389,22 +387,3 @@ class SecureContext:
 def _partial_iv(number: int) -> bytes:
     """As short as can be, and a byte at least (RFC 8613 section 6.1)."""
     return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
-
-
-def sequence_key(name: str) -> str:
-    """Where the memory keeps the sequence numbers of the context `name`; stores know counters by this form."""
-    return f"security/{name}/sequence"
-
-
-def _check(sender_id: bytes, recipient_id: bytes, secret: bytes, id_context: bytes | None) -> None:
-    longest = max(len(sender_id), len(recipient_id))
-    if longest > derivation.MOST_ID_BYTES:
-        raise KeyStoreError(
-            f"a sender or recipient id has {longest} bytes; at most {derivation.MOST_ID_BYTES} are allowed"
-        )
-    if sender_id == recipient_id:
-        raise KeyStoreError("sender and recipient have the same id; a device's id has at least one byte")
-    if len(secret) < SECRET_BYTES:
-        raise KeyStoreError(f"a session secret has {len(secret)} bytes; at least {SECRET_BYTES} are needed")
-    if id_context is not None and len(id_context) > 255:
-        raise KeyStoreError(f"an id context has {len(id_context)} bytes; at most 255 are allowed")

@@ -10,10 +10,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from rataccess.errors import KeyStoreError
+
 ALGORITHM = 10
 KEY_BYTES = 16
 NONCE_BYTES = 13
 TAG_BYTES = 8
+SECRET_BYTES = 16
+"""Shortest session secret."""
 MOST_ID_BYTES = NONCE_BYTES - 6
 """Longest sender or recipient id (RFC 8613 section 3.3)."""
 
@@ -55,3 +59,16 @@ def derive(secret: bytes, salt: bytes, role_id: bytes, id_context: bytes | None,
     label = bytes((0x60 | len(what),)) + what.encode()
     info = b"\x85" + byte_string(role_id) + context + bytes((ALGORITHM,)) + label + bytes((length,))
     return HKDF(SHA256(), length, salt, info).derive(secret)
+
+
+def check(sender_id: bytes, recipient_id: bytes, secret: bytes, id_context: bytes | None) -> None:
+    """Raises `KeyStoreError` for parameters that no context can be made of."""
+    longest = max(len(sender_id), len(recipient_id))
+    if longest > MOST_ID_BYTES:
+        raise KeyStoreError(f"a sender or recipient id has {longest} bytes; at most {MOST_ID_BYTES} are allowed")
+    if sender_id == recipient_id:
+        raise KeyStoreError("sender and recipient have the same id; a device's id has at least one byte")
+    if len(secret) < SECRET_BYTES:
+        raise KeyStoreError(f"a session secret has {len(secret)} bytes; at least {SECRET_BYTES} are needed")
+    if id_context is not None and len(id_context) > 255:
+        raise KeyStoreError(f"an id context has {len(id_context)} bytes; at most 255 are allowed")

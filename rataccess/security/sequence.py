@@ -20,6 +20,11 @@ MOST = 2**40 - 1
 _LIMIT_BYTES = 8
 
 
+def sequence_key(name: str) -> str:
+    """Where the memory keeps the sequence numbers of the context `name`; stores know counters by this form."""
+    return f"security/{name}/sequence"
+
+
 @cache
 def _is_shared(kind: type) -> bool:
     """Asked once for each kind of memory: a service makes thousands of contexts."""

@@ -26,6 +26,7 @@ from rataccess.errors import (
 )
 from rataccess.objects import Service
 from rataccess.security import BAD_REQUEST, CHANGED, POST, Request
+from rataccess.services.common import Common, Now
 from rataccess.services.filing import file_known
 from rataccess.services.floors import Era
 from rataccess.services.keyfile import KeyFile
@@ -33,7 +34,7 @@ from rataccess.services.opening import Opening
 from rataccess.services.pushes import Pushes
 from rataccess.services.repeats import Repeats
 from rataccess.services.schematics import by_id
-from rataccess.services.session import Common, Now, Session
+from rataccess.services.session import Session
 from rataccess.services.sessions import Sessions
 from rataccess.services.settings import ServerSettings
 from rataccess.services.store import Changes, ServiceStore

@@ -7,9 +7,8 @@ another process has changed the store since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import cbor2
@@ -20,16 +19,15 @@ from rataccess.objects import Service, Urgency
 from rataccess.security import Request, SecureContext
 from rataccess.services.airway import Airway
 from rataccess.services.asking import Asking
-from rataccess.services.floors import Era, Floors, Trust
+from rataccess.services.common import Common, Now
+from rataccess.services.floors import Floors, Trust
 from rataccess.services.inbound import Inbound, check
 from rataccess.services.keyfile import DeviceEntry
 from rataccess.services.limits import Allowance
 from rataccess.services.outbound import FIRST_WAIT, Outbound
 from rataccess.services.paths import Paths
 from rataccess.services.schematics import Templates
-from rataccess.services.settings import ServerSettings
-from rataccess.services.store import Changes, DeviceState, ServiceStore, number_set_bytes
-from rataccess.template import Template
+from rataccess.services.store import Changes, DeviceState, number_set_bytes
 
 NEVER = float("-inf")
 _ANSWER_COST = 16
@@ -59,31 +57,6 @@ _UNHURRIED = 60.0
 """Seconds from sending a record over such an airway to sending it again: what the device sends next acknowledges it."""
 
 _NOTHING_RECEIVED = NumberSet()
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment on both clocks, in seconds."""
-
-    wall: float
-    monotonic: float
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all sessions of a service process have in common."""
-
-    service: Service
-    store: ServiceStore
-    settings: ServerSettings
-    templates: Mapping[int, Template]
-    """Of the configuration, by id."""
-    count: Callable[[str], None]
-    holder: str
-    """This process's name among those that share the store."""
-    era: Era
-    now: Callable[[], float]
-    """Seconds since 1970."""
 
 
 class Session:

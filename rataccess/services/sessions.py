@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from rataccess.errors import KeyStoreError
+from rataccess.services.common import Common
 from rataccess.services.keyfile import DeviceEntry, KeyFile
-from rataccess.services.session import Common, Session
+from rataccess.services.session import Session
 
 logger = logging.getLogger("rataccess.services")
 

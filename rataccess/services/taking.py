@@ -9,7 +9,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from rataccess.security import Request, Response
-from rataccess.services.session import Now, Session
+from rataccess.services.common import Now
+from rataccess.services.session import Session
 from rataccess.services.store import Changes
 
 Datagram = tuple[bytes, Hashable]

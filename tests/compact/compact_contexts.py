@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rataccess.security import SecureContext
-from rataccess.security.context import sequence_key
+from rataccess.security.sequence import sequence_key
 
 KID = b"\x01"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rataccess.security import SecureContext
-from rataccess.security.context import sequence_key
+from rataccess.security.sequence import sequence_key
 from tests.security.oscore_reference import Disk, Reference, plain
 
 TOKENS = st.binary(max_size=8)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rataccess.errors import KeyStoreError, ObjectError, ProtectionFailed
 from rataccess.security import CHANGED, RequestIdentity, SecureContext, derivation, peek
 from rataccess.security.coap import option_bytes
-from rataccess.security.context import sequence_key
+from rataccess.security.sequence import sequence_key
 from tests.security.oscore_reference import SECRET, Disk
 
 TOKEN, MESSAGE_ID = b"\x2a\x17", 0x1234

@@ -13,8 +13,7 @@ from hypothesis.stateful import precondition, rule
 
 from rataccess.errors import KeyStoreError, ProtectionFailed, SequenceExhausted
 from rataccess.security import CHANGED, SecureContext
-from rataccess.security.context import sequence_key
-from rataccess.security.sequence import BLOCK, MOST, SequenceNumbers
+from rataccess.security.sequence import BLOCK, MOST, SequenceNumbers, sequence_key
 from tests.security.oscore_reference import SECRET, Disk
 from tests.security.two_ends import WHO, FailingDisk, PowerCut, TwoEnds
 

@@ -9,7 +9,7 @@ import pytest
 from rataccess.errors import ProtectionFailed
 from rataccess.security import CHANGED, SecureContext, derivation
 from rataccess.security.coap import option_bytes, read_oscore_option
-from rataccess.security.context import sequence_key
+from rataccess.security.sequence import sequence_key
 from tests.security.oscore_reference import Disk, vectors
 
 CORPUS = vectors()
