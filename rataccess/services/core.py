@@ -126,7 +126,7 @@ class ServiceCore:
             if type(error) is StoreError and len(datagrams) > 1:
                 return self._one_by_one(datagrams)  # the store refuses something, and perhaps not all
             if isinstance(error, StoreUnreachable):
-                self._away_until = self._clock.monotonic() + _AWAY_FOR
+                self._away()
             self._refuse()
             logger.warning("a batch of %d datagrams was not kept: %s", len(datagrams), error)
             return []

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rataccess.errors import StoreUnreachable
 from rataccess.numbers import NumberSet
 from rataccess.objects import Service
 from rataccess.services import admin, provisioning
-from rataccess.wire import Message
+from rataccess.wire import ERA, Message
 from tests.services.service_world import FakeDevice, World, passing_world
 
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -212,3 +213,28 @@ def test_no_secret_is_shown(management: World) -> None:
     ):
         assert secret not in repr(thing)
         assert repr(device.secret) not in repr(thing)
+
+
+def test_an_era_ends_where_the_server_of_the_store_was_out_of_reach_in_a_batch(
+    solution: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which copy of the store it has when it is back."""
+    device = solution.add("A1")
+    solution.ask(device)
+    before = device.era
+    assert before
+    solution.ask(device, Message(control={ERA: before}))
+    solution.ask(device)
+    assert device.era is None, "the device was told"
+
+    def away() -> None:
+        raise StoreUnreachable("no server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(solution.core._sessions, "look_around", away)
+        data, _ = device.protect(Message())
+        assert solution.core.process([(data, "here")]) == []
+    solution.clock.passed += 10.0
+    solution.ask(device)
+    assert device.era
+    assert device.era != before
