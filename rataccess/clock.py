@@ -12,6 +12,8 @@ from typing import Protocol
 
 # 2025-01-01T00:00:00Z: a wall clock before this was never set (a Raspberry Pi without RTC starts in 1970 or at build time).
 EARLIEST_PLAUSIBLE = 1_735_689_600.0
+DRIFT = 60.0
+"""Seconds by which the wall clock may drift away from the monotonic one between two looks; more, and it was set."""
 
 
 class Clock(Protocol):
@@ -44,6 +46,22 @@ class SystemClock:
 
     def wall_known(self) -> bool:
         return time.time() >= EARLIEST_PLAUSIBLE
+
+
+class ClockWatch:
+    """Notices that the wall clock was set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset: float | None = None
+        """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
+
+    def was_set(self) -> bool:
+        """Whether the wall clock has moved by more than `DRIFT` against the monotonic one since the last look, and was known
+        at both."""
+        known = self._clock.wall_known()
+        before, self._offset = self._offset, self._clock.wall() - self._clock.monotonic() if known else None
+        return before is not None and self._offset is not None and abs(self._offset - before) > DRIFT
 
 
 def stopwatch() -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 
-from rataccess.clock import Clock
+from rataccess.clock import DRIFT, Clock, ClockWatch
 from rataccess.config import BudgetSettings
 from rataccess.errors import RataccessError
 from rataccess.objects import Memory
@@ -18,8 +18,6 @@ _FORM = struct.Struct(">qQQq")
 """Period index, units taken in it, units taken while nobody knew which period it was, and since when (wall seconds) the
 clock has told an earlier period, or 0."""
 _FORMS_BEFORE = {struct.calcsize(form): struct.Struct(form) for form in (">qQ", ">qQQ")}
-JUMP = 60.0
-"""Seconds by which the wall clock may drift away from the monotonic one between two looks; more, and it was set."""
 TELLING = 0.02
 """Share of a period after which its rate of spending says something."""
 
@@ -56,8 +54,7 @@ class Budget:
         self._stretch_at: float | None = None
         self._before = 0
         """What was spent before the stretch, of what counts."""
-        self._offset: float | None = None
-        """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
+        self._watch = ClockWatch(clock)
         self._run = self._run_before = 0
         """What this run has spent in this period, and in the one before."""
         self._rolled_at = float("-inf")
@@ -161,10 +158,7 @@ class Budget:
 
     def _roll(self) -> None:
         """Find out which period it is."""
-        wall, known = self._clock.wall(), self._clock.wall_known()
-        offset = wall - self._clock.monotonic() if known else None
-        set_to = offset is not None and self._offset is not None and abs(offset - self._offset) > JUMP
-        self._offset = offset
+        wall, known, set_to = self._clock.wall(), self._clock.wall_known(), self._watch.was_set()
         period = int(wall // self._settings.period)
         if not known or (period < self._period and not self._passed_behind(wall)):
             self._stretch(period if known else None)
@@ -184,7 +178,7 @@ class Budget:
         """Whether the clock, having told an earlier period for a while, has come by itself to the one that was kept:
         then all that was spent was before this one."""
         began = self._stretch_at if self._behind_since else None
-        return began is not None and self._clock.monotonic() - began > JUMP
+        return began is not None and self._clock.monotonic() - began > DRIFT
 
     def _begin(self, period: int, spent: int) -> None:
         """Another period, of which so much is spent."""

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from rataccess.clock import Clock
+from rataccess.clock import Clock, ClockWatch
 from rataccess.errors import RataccessError
 from rataccess.store import Store
 from rataccess.transport import Downlink
@@ -35,8 +35,6 @@ UNHEARD = 86_400.0
 not for long, speak unasked there, and the device may have nothing to tell it for months."""
 UNHEARD_SESSION = 6 * 86_400.0
 """The same, once it was heard, where it reaches the device by its network for a week after that."""
-CLOCK_SET = 60.0
-"""Seconds by which the wall clock may drift away from the monotonic one between two looks."""
 AFTER_HANDOVER = 600.0
 """Seconds between questions for what operators took, where asking is free."""
 OWED = 2 * 3600.0
@@ -57,8 +55,7 @@ class Housekeeping:
         self._asked_time = 0
         self._owed_since: float | None = None
         self._after_handover_at = float("-inf")
-        self._offset: float | None = None
-        """Wall time minus monotonic time at the last look; `None` where the time was unknown."""
+        self._watch = ClockWatch(clock)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -80,7 +77,8 @@ class Housekeeping:
         try:
             if self._clock.wall_known():
                 self._store.expire(wall)
-            self._look_at_clock(wall)
+            if self._watch.was_set():  # that makes nothing due, and puts nothing off
+                exchange.ledger.dated(wall)
             if exchange.ledger.resend(wall) + exchange.ledger.retry(self._clock.monotonic()):
                 exchange.wake()
             exchange.flights.prune(self._clock.monotonic())
@@ -94,13 +92,6 @@ class Housekeeping:
         deadlines = [item.record.expires_at for item in exchange.staging.items.values()]
         soonest = min((at - wall for at in deadlines if at is not None), default=WHILE_BUSY)
         return min(WHILE_BUSY, max(AT_MOST, soonest + 0.01))
-
-    def _look_at_clock(self, wall: float) -> None:
-        """A clock that was set makes nothing due, and puts nothing off: what operators have waits as long as before."""
-        offset = wall - self._clock.monotonic() if self._clock.wall_known() else None
-        if offset is not None and self._offset is not None and abs(offset - self._offset) > CLOCK_SET:
-            self._exchange.ledger.dated(wall)
-        self._offset = offset
 
     def _ask(self, now: float) -> None:
         """Have the service asked where it would not speak otherwise, and what the device needs of it is overdue."""
