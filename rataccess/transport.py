@@ -72,6 +72,12 @@ class Hints:
     """Whether packets travel in compact form (docs/wire.md): the network says who the device is, and bytes are dear."""
 
     @property
+    def frugal(self) -> bool:
+        """Whether nothing is sent to find out how the link does: its network counts packets or air time, or tells itself
+        whether it took a packet."""
+        return self.unit is not Unit.BYTE or self.acknowledges_handover
+
+    @property
     def tariff(self) -> Tariff:
         """How packets over this link are counted."""
         price = self.cost_per_byte if self.unit is Unit.BYTE else self.cost_per_unit

@@ -147,10 +147,8 @@ class Standing:
 
     @property
     def frugal(self) -> bool:
-        """Whether nothing is sent over it to find out how it does: its network counts packets or air time, or tells itself
-        whether it took a packet."""
-        hints = self.link.hints or self._unknown()
-        return hints.unit is not Unit.BYTE or hints.acknowledges_handover
+        """See `Hints.frugal`."""
+        return (self.link.hints or self._unknown()).frugal
 
     @property
     def hands_over(self) -> bool:

@@ -372,8 +372,7 @@ class Link(Standing):
     def _out_of_reach(self) -> bool:
         """Whether silence says nothing against a radio that says all is well: no reset brings a LoRa gateway or a satellite
         into reach, and one may cost a LoRaWAN module its session."""
-        hints = self.hints
-        return hints is not None and (hints.unit is not Unit.BYTE or hints.acknowledges_handover)
+        return self.hints is not None and self.hints.frugal
 
     async def _failed(self, error: RataccessError) -> LinkEvent:
         """Close what is of no more use and decide what to do."""
