@@ -71,10 +71,10 @@ class Composer:
         news, overhead = self._exchange.ledger.news, self.overhead(lane)
         wanted = lane.probe or self.has_news(lane)
         best: Draft | None = None
-        for said, builder, least in self._heads(lane, mtu - overhead, mtu):
-            parts, crowded = self._fill(lane, builder, least, overhead, "era" in said)
+        for said, filling in self._heads(lane, mtu - overhead, mtu):
+            parts, crowded = self._fill(lane, filling, overhead)
             if parts or best is None:
-                best = Draft(builder.finish(), parts, frozenset(said), lane.probe)
+                best = Draft(filling.builder.finish(), parts, frozenset(said), lane.probe)
             if parts or not crowded:
                 break
             wanted = wanted or "link" in said  # a packet so small that the link has to be named ahead of the records
@@ -126,9 +126,9 @@ class Composer:
 
     # --- the head ------------------------------------------------------------------------------------------------------
 
-    def _heads(self, lane: Lane, limit: int, mtu: int) -> Iterator[tuple[set[str], MessageBuilder, int]]:
-        """What may be said, from most to least, as far as it fits, each with a builder that has said it, and with the
-        least byte range worth a message of its own: where nothing more can be left out, any."""
+    def _heads(self, lane: Lane, limit: int, mtu: int) -> Iterator[tuple[set[str], Filling]]:
+        """What may be said, from most to least, as far as it fits, each with a message that has said it.  Where nothing more
+        can be left out, any byte range is worth one."""
         exchange = self._exchange
         sizes, naming, compact = set[int](), self._naming(lane), exchange.compact(lane.link)
         for ranges, partials, named in HEADS:
@@ -143,18 +143,20 @@ class Composer:
             if ranges and exchange.ledger.footing.naming and (era := exchange.ledger.footing.era) is not None:
                 control[ERA] = era
                 said.add("era")
+            now, floor = exchange.wall(), self._floor(lane, "era" in said)
+            reach = Reach(floor, exchange.ledger.highest, now) if compact else None  # for dense forms
             builder = MessageBuilder(
                 limit,
-                floor=self._floor(lane, "era" in said),
-                now=exchange.wall(),
-                dense=self._reach(lane, "era" in said),
+                floor=floor,
+                now=now,
+                dense=reach,
                 acknowledged=exchange.inflow.received if "acknowledge" in said else None,
                 control=control,
                 most_ranges=ranges,
             )
             if builder.size <= limit and builder.size not in sizes:
                 sizes.add(builder.size)
-                yield said, builder, LEAST_RANGE if ranges and builder.size else 1
+                yield said, Filling(builder, LEAST_RANGE if ranges and builder.size else 1, floor, now, reach)
             if not builder.size:
                 return
 
@@ -172,12 +174,6 @@ class Composer:
         if floor is None or self._exchange.ledger.highest - floor >= MOST_SPREAD:
             return None
         return floor if self._context.within_reach or not self._exchange.compact(lane.link) else None
-
-    def _reach(self, lane: Lane, named: bool) -> Reach | None:
-        """For dense forms, where the link takes them."""
-        if not self._exchange.compact(lane.link):
-            return None
-        return Reach(self._floor(lane, named), self._exchange.ledger.highest, self._exchange.wall())
 
     def _control(self, lane: Lane, mtu: int, said: set[str], partials: int) -> dict[int, Any]:
         exchange, control = self._exchange, dict[int, Any]()
@@ -200,12 +196,9 @@ class Composer:
 
     # --- records ---------------------------------------------------------------------------------------------------------
 
-    def _fill(
-        self, lane: Lane, builder: MessageBuilder, least: int, overhead: int, named: bool
-    ) -> tuple[list[Part], bool]:
+    def _fill(self, lane: Lane, filling: Filling, overhead: int) -> tuple[list[Part], bool]:
         """Put records in; returns them, and whether one found no room."""
-        exchange, sender = self._exchange, self._exchange.sender
-        filling = Filling(builder, least, self._floor(lane, named), exchange.wall(), self._reach(lane, named))
+        sender = self._exchange.sender
         return self._filler.fill(
             filling,
             lambda urgency: sender.carries(lane, urgency),
