@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from rataccess.bus import DevicePort, PortAddress, parse_port
 from rataccess_drivers import ports
 from rataccess_drivers.at.serialport import open_serial
 from rataccess_drivers.at.stream import Stream
@@ -32,11 +31,6 @@ OpenByteLine = Callable[[str, int, Callable[[bytes], None], Callable[[OSError | 
 """Opens a line: port address, baud rate, `on_data`, and `on_lost`, which is called once at most."""
 
 
-def port_at(address: str) -> PortAddress:
-    """What `open_byte_line` opens at `address`; raises `ConfigurationError`."""
-    return DevicePort(address) if address.startswith("/") else parse_port(address)
-
-
 def open_byte_line(
     address: str, baudrate: int, on_data: Callable[[bytes], None], on_lost: Callable[[OSError | str], None]
 ) -> ByteLine:
@@ -44,5 +38,5 @@ def open_byte_line(
 
     Raises `ConfigurationError`, `RadioNotFound`, `PortBusy` or `PortLost`.
     """
-    port = open_serial(ports.resolve(port_at(address)), baudrate)
+    port = open_serial(ports.resolve(ports.port_at(address)), baudrate)
     return Stream(port, asyncio.get_running_loop(), on_data, on_lost)

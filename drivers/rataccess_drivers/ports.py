@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rataccess.bus import DevicePort, PortAddress, UsbPort
+from rataccess.bus import DevicePort, PortAddress, UsbPort, parse_port
 from rataccess.errors import RadioNotFound
 
 SYSFS = Path("/sys")
@@ -44,6 +44,11 @@ class _UsbTty:
     device: str
     """The kernel's name of the USB device, such as `1-1.2`: its place on the bus."""
     description: str
+
+
+def port_at(address: str) -> PortAddress:
+    """What a user means by `address`: a device file, or a form of `rataccess.bus`; raises `ConfigurationError`."""
+    return DevicePort(address) if address.startswith("/") else parse_port(address)
 
 
 def resolve(address: PortAddress, *, sysfs: Path = SYSFS, dev: Path = DEV) -> str:

@@ -12,28 +12,27 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
-from rataccess.bus import DevicePort, parse_port
 from rataccess.clock import SystemClock
 from rataccess.errors import ConfigurationError, DiskFull
 from rataccess_drivers.at.serialport import open_serial
 from rataccess_drivers.at.stream import Stream
-from rataccess_drivers.ports import resolve
+from rataccess_drivers.ports import port_at, resolve
 from rataccess_hil.journal import Direction, Entry
+from rataccess_hil.part import Part
 from rataccess_hil.pty_radio import PtyRadio
 from rataccess_hil.transcript import HEAD, format_entry
 
 
-class Trace:
+class Trace(Part):
     """Passes and records from `open` to `aclose`.  `ended` is set when the real port is lost.
 
     `out` gets each line as it happens.  `open` raises `ConfigurationError`, `RadioNotFound`, `PortBusy`, `PortLost`.
     """
 
     def __init__(self, address: str, out: TextIO, *, link: Path | str | None = None, baudrate: int = 115_200) -> None:
-        self._address = DevicePort(address) if address.startswith("/") else parse_port(address)
+        self._address = port_at(address)
         self._out = out
         self._baudrate = baudrate
         self._clock = SystemClock()
@@ -74,15 +73,6 @@ class Trace:
         await self.stand_in.aclose()
         if self.failed is None:
             self._out.flush()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _from_host(self, data: bytes) -> None:
         if self._stream is not None:

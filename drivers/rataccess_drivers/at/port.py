@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rataccess.bus import DevicePort, parse_port
 from rataccess.errors import Closed, CommandFailed, DriverError, PortLost, RadioSilent
 from rataccess_drivers import ports
 from rataccess_drivers.at.commands import Command, Reply, Urc, UrcPattern
@@ -41,7 +40,7 @@ class AtPort:
     def __init__(
         self, address: str, *, urcs: Sequence[UrcPattern] = (), baudrate: int = 115200, name: str = "modem"
     ) -> None:
-        self._address = DevicePort(address) if address.startswith("/") else parse_port(address)
+        self._address = ports.port_at(address)
         self._urcs = tuple(urcs)
         self._baudrate = baudrate
         self.name = name

@@ -15,8 +15,9 @@ from rataccess.bus import PortAddress
 from rataccess.driver import Bearer, DriverContext, Evidence, RadioStatus, Recovery
 from rataccess.errors import AttachFailed, CommandFailed, PortLost, RadioNotFound, RadioSilent
 from rataccess.transport import Hints
-from rataccess_drivers.byteline import OpenByteLine, port_at
+from rataccess_drivers.byteline import OpenByteLine
 from rataccess_drivers.gpio import OpenLine
+from rataccess_drivers.ports import port_at
 from rataccess_drivers.satellite.base import LOOK_AGAIN, SatelliteRadio
 from rataccess_drivers.satellite.imt_options import ImtOptions
 from rataccess_drivers.satellite.jspr import Message
