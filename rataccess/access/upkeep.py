@@ -9,6 +9,7 @@ anew once its budget is used up: attaching costs as well (each join of LoRaWAN),
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from rataccess.access.standing import Standing
 from rataccess.policy import LinkView, Suspicion
@@ -51,7 +52,7 @@ class Upkeep:
                 standing.cancel("cool")
                 self._release(standing)
             elif not standing.planned("cool") and not standing.link.held:
-                standing.later("cool", standing.settings.failback_after, lambda each=standing: self._cool(each))  # type: ignore[misc]
+                standing.later("cool", standing.settings.failback_after, partial(self._cool, standing))
 
     def wanted(self, names: Sequence[str]) -> None:
         """A record waits that only these links may carry: cold ones among them come up, and stay while this is said."""
@@ -59,7 +60,7 @@ class Upkeep:
             if not standing.settings.hot:
                 self._release(standing)
                 seconds = max(WANTED, standing.settings.failback_after)
-                standing.later("cool", seconds, lambda each=standing: self._cool(each))  # type: ignore[misc]
+                standing.later("cool", seconds, partial(self._cool, standing))
 
     def spare(self, standing: Standing) -> None:
         """Hold the link where it is down and its air time is used up, until its budget is full again."""
@@ -67,7 +68,7 @@ class Upkeep:
         if budget is None or standing.link.unit is not Unit.AIRTIME or spared or standing.link.ready or budget.left:
             return
         standing.link.hold()
-        standing.later("refill", budget.next_period_in + REFILL_MARGIN, lambda: self._refilled(standing))
+        standing.later("refill", budget.next_period_in + REFILL_MARGIN, partial(self._refilled, standing))
         self._say(standing, f"{standing.name}: not brought up, for that costs air time too; {budget.line()}")
 
     def _refilled(self, standing: Standing) -> None:

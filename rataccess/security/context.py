@@ -41,7 +41,7 @@ from rataccess.security.compact import (
     request_head,
     response_head,
 )
-from rataccess.security.sequence import SequenceNumbers, sequence_key
+from rataccess.security.sequence import MOST, SequenceNumbers, sequence_key
 from rataccess.security.values import Request, RequestIdentity, Response
 
 _LEAST_PROTECTED = derivation.TAG_BYTES + 1  # a tag and the inner code
@@ -219,12 +219,12 @@ class SecureContext:
     @property
     def deaf(self) -> bool:
         """Whether no request is taken, see `lose_window`."""
-        return self._window.lowest > replay.MOST_NUMBER
+        return self._window.lowest > MOST
 
     def lose_window(self) -> None:
         """Nobody knows any more which requests were seen: take none, until an answer to one of ours has a sequence number of
         the peer's own.  What it sends later has a higher one (RFC 8613 appendix B.1.2: an answer proves what is fresh)."""
-        self._window = replay.ReplayWindow(replay.MOST_NUMBER + 1)
+        self._window = replay.ReplayWindow(MOST + 1)
         self._unkept.clear()
 
     def protect_response(self, request: Request, code: int, body: bytes, *, message_id: int) -> bytes:

@@ -6,13 +6,12 @@ Rules of this file: values only.  1024 wide: attempts over two radios arrive far
 from __future__ import annotations
 
 from rataccess.errors import KeyStoreError
+from rataccess.security.sequence import MOST
 
 SIZE = 1024
 _VERSION = 1
 _NUMBER_BYTES = 6
-MOST_NUMBER = 2**40 - 1
-"""The largest sequence number."""
-_MOST = 2**40
+_MOST = MOST + 1
 
 
 class ReplayWindow:

@@ -5,7 +5,7 @@ Rules of this file: data, from the RUI3 manual, the firmware's source (RAK-STM32
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,9 @@ RUI3_1 = Rui3Firmware(
     answers_by_itself=False,
 )
 RUI3_FIRST = Rui3Firmware(version="RUI_3.4.2_RAK3172-E", confirmed_failed="+EVT:SEND_CONFIRMED_FAILED", tx_done="")
-WISBLOCK = Rui3Firmware(
+WISBLOCK = replace(
+    RUI3_1,
     version="RUI_1.0.0_RAK4630",
-    join_failed="+EVT:JOIN FAILED",
-    confirmed_ok="+EVT:SEND CONFIRMED OK",
-    confirmed_failed="+EVT:SEND CONFIRMED FAILED",
-    no_band=("AT_DUTYCYCLE_RESTRICTED",),
-    unknown="AT_ERROR",
-    answers_by_itself=False,
     reception=("+EVT:RX_{window}, RSSI {rssi}, SNR {snr}", "+EVT:{port}:{data}"),
     named_values=False,
     blank_before_ok=True,
